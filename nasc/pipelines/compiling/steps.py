@@ -34,6 +34,8 @@ from nasc.tasks.retrieval import read_retrieval
 from nasc.tasks.sts import read_sts
 
 if TYPE_CHECKING:
+    from nasc.evaluation.parity_report import ParityReport
+    from nasc.lowering import Artifact
     from nasc.tasks.shipping import PackagedTask
 
 
@@ -65,12 +67,16 @@ def _measured(
     compilation: Compilation, state: State, folder: Path, evaluator: ArtifactEvaluator
 ) -> CompileResult:
     """The best network that holds its limits as measured on the device."""
-    waiting: ChosenNetwork | None = None
+    waiting: tuple[ChosenNetwork, Artifact] | None = None
+    parities: dict[Path, ParityReport] = {}
     while True:
-        chosen = waiting or choose(compilation, state)
-        artifact = lower(compilation, chosen, folder)
-        measured, state = measure(compilation, state, chosen, artifact)
         trained, repeats = waiting is not None, 0
+        if waiting is None:
+            chosen = choose(compilation, state)
+            artifact = lower(compilation, chosen, folder)
+        else:
+            (chosen, artifact), waiting = waiting, None
+        measured, state = measure(compilation, state, chosen, artifact)
         while is_unsure(compilation, state, measured, trained, repeats):
             # Seconds of measuring may save the minutes of its training, or of a halving.
             found = check_measured(compilation, state, measured)
@@ -79,21 +85,22 @@ def _measured(
             measured, state = measure(compilation, state, chosen, measured.artifact)
             repeats += 1
         accepted, state = accept(compilation, state, measured)
-        waiting = None
         if accepted is None:
             if state.fallback is not measured:  # its files may be large
                 measured.artifact.remove()
             continue
         finished = finish(compilation, accepted.chosen, evaluator)
-        if finished is accepted.chosen:
-            parity, state = check_parity(compilation, state, finished, accepted.artifact, evaluator)
-            if parity is not None:
-                shipped = ShippedNetwork.of(accepted)
-                return package(compilation, state, shipped, parity, evaluator)
-            continue
-        artifact = lower(compilation, finished, folder)
-        parity, state = check_parity(compilation, state, finished, artifact, evaluator)
-        waiting = None if parity is None else finished
+        ships = finished is accepted.chosen
+        artifact = accepted.artifact if ships else lower(compilation, finished, folder)
+        parity = parities.get(artifact.path)
+        if parity is None:
+            parity, state = check_parity(compilation, state, finished, artifact, evaluator)
+            if parity is None:
+                continue
+            parities[artifact.path] = parity
+        if ships:
+            return package(compilation, state, ShippedNetwork.of(accepted), parity, evaluator)
+        waiting = finished, artifact
 
 
 def _estimated(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nasc.package.formats import _MODULES
+from nasc.package.formats import FORMATS, SHIPPED, runtime_of
 from nasc.package.read_manifest import read_manifest
 from nasc.package.readme import readme
 
@@ -18,7 +18,7 @@ THEMSELVES = re.compile(r"(\w+) @ \1\.T|similarity\((\w+), \2\)|similarity\(a, b
 
 
 @pytest.mark.parametrize("head", ["embed", "embed-max-unscaled"])
-@pytest.mark.parametrize("runtime", _MODULES)
+@pytest.mark.parametrize("runtime", dict.fromkeys((*SHIPPED, *map(runtime_of, FORMATS))))
 def test_queries_are_compared_with_documents(
     packed: Mapping[tuple[str, str], Path], runtime: str, head: str
 ) -> None:
