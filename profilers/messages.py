@@ -12,6 +12,13 @@ from profilers.jobs import DTYPES
 PROTOCOL = 1
 """Version of the worker protocol, as a worker tells it when it starts."""
 
+MAX_ANSWER_BYTES = 512 << 20
+"""An answer's line may be so long: the outputs of a run in base64."""
+
+RUN_S, LOAD_S = "run_s", "load_s"
+"""Limits of time by their names in `profilers.jobs.WorkerLimits`. As the last line of stderr of a
+worker that SIGALRM ended, the one that was exceeded."""
+
 
 def encode_array(value: Any) -> dict[str, Any]:
     """An array as a message holds it.

@@ -37,6 +37,10 @@ LOAD_MINUTES = 10.0
 """A package does not decide for how long a device is kept under load: at most so many minutes,
 unless the user says longer (chosen, 2026)."""
 
+_ALIKE = {"browser": "browser", "fingerprint": "processor", "runtime_version": "runtime"}
+"""What of a context must be equal, and what it is of. The browser stands first, since fingerprints
+cover it, too; where there is none, it is absent from both."""
+
 YOUNG_S = 90.0
 YOUNG_SLOWDOWN = 2.0
 """A record of a device that is shorter, in seconds, may have seen nothing but a busy machine, up to
@@ -176,10 +180,10 @@ def _not_comparable(measured: MeasuredLatency, session: MeasurementSession) -> s
         return "it was measured against another reference network: another release of nasc"
     with session.opener(session.device, session.options) as worker:
         now = worker.context
-    for field, what in (("fingerprint", "processor"), ("runtime_version", "runtime")):
+    for field, what in _ALIKE.items():
         if now.get(field) != first.context.get(field):
             return (
-                f"another {what}: the package was measured on {field} "
+                f"another {what}: the package was measured on {field.replace('_', ' ')} "
                 f"{first.context.get(field)}, here it is {now.get(field)}"
             )
     return ""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import html
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
+import time
 from pathlib import Path
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -27,7 +27,14 @@ _FLAGS = (
     "--js-flags=--wasm-sync-tier-up",
 )
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_GUARD = ("/bin/sh", "-c", "read -r _; kill -KILL 0")
+"""Ends its process group when its stdin ends, which is when the process that started it does."""
+
+_START = "start.html"
+_GROUP = "group"
+
+GONE_S = 5.0
+"""Processes that were killed are gone so long after (chosen, 2026: it takes some milliseconds)."""
 
 
 def find_program(named: str | None) -> str | None:
@@ -43,14 +50,18 @@ def find_program(named: str | None) -> str | None:
 
 
 class Browser:
-    """A browser without a window, with one page. It ends with this process."""
+    """A browser without a window, with one page.
+
+    It and all that it starts are a process group, which ends with this process, however that ends.
+    """
 
     def __init__(self, program: str, url: str, folder: Path) -> None:
         """Starts it.
 
         Args:
             program: See `find_program`.
-            url: Of the page.
+            url: Of the page. The browser reads it from a file, since everybody on a machine reads
+                the arguments of its programs.
             folder: Its own, which is empty: all that it writes goes there.
 
         Raises:
@@ -58,18 +69,27 @@ class Browser:
         """
         temporary = folder / "tmp"
         temporary.mkdir()
+        start = folder.absolute() / _START
+        start.touch(mode=0o600)
+        start.write_text(f'<meta http-equiv="refresh" content="0; url={html.escape(url)}" />\n')
         flags = list(_FLAGS)
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             flags.append("--no-sandbox")  # it does not start as root with one
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
-        self._process = subprocess.Popen(
-            [program, *flags, f"--user-data-dir={folder / 'profile'}", url],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._said,
-            env={**os.environ, "HOME": str(folder), "TMPDIR": str(temporary)},
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-        )
+        self._guard = subprocess.Popen(_GUARD, stdin=subprocess.PIPE, process_group=0)
+        (folder / _GROUP).write_text(str(self._guard.pid))
+        try:
+            self._process = subprocess.Popen(
+                [program, *flags, f"--user-data-dir={folder / 'profile'}", start.as_uri()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._said,
+                env={**os.environ, "HOME": str(folder), "TMPDIR": str(temporary)},
+                process_group=self._guard.pid,
+            )
+        except BaseException:
+            self._end_group()
+            raise
 
     def ended(self, wait_s: float = 0.0) -> str | None:
         """How it ended, in words; None where it runs on.
@@ -90,11 +110,45 @@ class Browser:
         return f"{how}{f': {lines[-1][:300]}' if lines else ''}"
 
     def end(self) -> None:
-        """Ends it and all its processes, which go with the first of them."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        """Ends it and all its processes."""
+        self._end_group()
         self._process.wait()
 
+    def _end_group(self) -> None:
+        # The guard was not waited for: no other group can have its number.
+        if self._guard.returncode is None:
+            os.killpg(self._guard.pid, signal.SIGKILL)
+        self._guard.wait()
+        if self._guard.stdin is not None:
+            self._guard.stdin.close()
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+def wait_for_end(folder: Path) -> None:
+    """Waits until no process of a browser that was ended is left, `GONE_S` at most.
+
+    Args:
+        folder: The browser's own, see `Browser`.
+    """
+    try:
+        group = int((folder / _GROUP).read_text())
+    except (OSError, ValueError):
+        return  # none was started
+    deadline = time.monotonic() + GONE_S
+    while _runs(group) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _runs(group: int) -> bool:
+    """Whether a process of a group runs. One that ended and that nobody waits for does not."""
+    try:
+        os.killpg(group, 0)
+    except OSError:
+        return False
+    if not Path("/proc/self/stat").exists():
+        return True
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            state, _, its_group, *_ = path.read_text(errors="replace").rpartition(")")[2].split()
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False

@@ -1,6 +1,7 @@
 """What a page is served: its own files, onnxruntime-web, models, and one request after the other.
 
-The server is reached from this machine alone, below a path that nobody else knows.
+The server is reached from this machine alone, below a path that is drawn for each server. The
+browser gets it in a file that other users cannot read. What is asked without it is not answered.
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from profilers.messages import MAX_ANSWER_BYTES
+
 SHUTDOWN_S = 0.1
 """How long a server may take to end."""
+
+REQUEST_S = 60.0
+"""A connection that has not asked for anything of the page's is closed after so long a silence
+(chosen, 2026)."""
 
 PAGE = Path(__file__).resolve().parent / "page"
 
@@ -62,7 +69,8 @@ class PageServer:
         self._told: queue.Queue[tuple[str, str]] = queue.Queue()
         self._places: dict[Path, str] = {}
         self._server = _Server(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/{self._secret}/"
+        self._origin = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"{self._origin}/{self._secret}/"
         serve = functools.partial(self._server.serve_forever, poll_interval=SHUTDOWN_S)
         self._thread = threading.Thread(target=serve, daemon=True)
 
@@ -111,6 +119,7 @@ class PageServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            timeout = REQUEST_S
 
             def do_GET(self) -> None:
                 name = self._name()
@@ -120,7 +129,7 @@ class PageServer:
                 except OSError:
                     file = None
                 if path is None or file is None:
-                    self._answer(404)
+                    self._refuse(404)
                     return
                 with file:
                     kind = _TYPES.get(path.suffix, "application/octet-stream")
@@ -130,28 +139,43 @@ class PageServer:
                     shutil.copyfileobj(file, self.wfile, 1 << 20)
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
                 name = self._name()
+                if name not in ("alive", "next", "late", "failed"):
+                    self._refuse(404)
+                    return
+                length = self.headers.get("Content-Length", "")
+                if not length.isdecimal() or int(length) > MAX_ANSWER_BYTES:
+                    self._refuse(413)
+                    return
+                body = self.rfile.read(int(length)).decode()
                 if name == "alive":
                     self.connection.recv(1)  # nothing comes but its end
                     server._told.put(("gone", ""))
-                elif name == "next":
-                    server._told.put((name, body))
-                    self._answer(200, server._requests.get())
-                elif name in ("late", "failed"):
-                    server._told.put((name, body))
-                    self._answer(200)
-                else:
-                    self._answer(404)
+                    self.close_connection = True
+                    return
+                server._told.put((name, body))
+                self._answer(200, server._requests.get() if name == "next" else "")
 
             def _name(self) -> str | None:
                 """What is asked for; None where it is not asked by the page."""
+                if self.headers.get("Origin", server._origin) != server._origin:
+                    return None
                 secret, _, name = self.path.removeprefix("/").partition("/")
-                return name if secrets.compare_digest(secret, server._secret) else None
+                if not secrets.compare_digest(secret.encode(), server._secret.encode()):
+                    return None
+                self.connection.settimeout(None)  # the page may think for as long as it likes
+                return name
 
-            def _answer(self, status: int, text: str = "") -> None:
+            def _refuse(self, status: int) -> None:
+                """Answers, and reads nothing more of what is asked."""
+                self.close_connection = True
+                self._answer(status, headers={"Connection": "close"})
+
+            def _answer(
+                self, status: int, text: str = "", headers: Mapping[str, str] | None = None
+            ) -> None:
                 data = text.encode()
-                self._head(status, {"Content-Length": str(len(data))})
+                self._head(status, {"Content-Length": str(len(data)), **(headers or {})})
                 self.wfile.write(data)
 
             def _head(self, status: int, headers: Mapping[str, str]) -> None:

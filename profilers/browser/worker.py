@@ -9,14 +9,14 @@ end of stdin, or where a run or a load takes too long.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import select
+import queue
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +40,9 @@ LOOK_S = 0.2
 END_S = 1.0
 """A browser that ends has ended so long after its page (chosen, 2026: some milliseconds)."""
 
+LEAVE_S = 2.0
+"""A worker that is asked to leave is killed after so long: its caller does so, too."""
+
 PRECISIONS = ("fp32", "int8")
 """What onnxruntime-web computes in by WebAssembly."""
 
@@ -51,7 +54,7 @@ _WRONG_REQUEST = (ValueError, KeyError, TypeError, AttributeError, RecursionErro
 class _Settings:
     """What `check_settings` asks of a runtime."""
 
-    SETTINGS = ("inter_op_threads", "arena", "graph_optimization")
+    SETTINGS = ("arena", "graph_optimization")
 
 
 class Failure(Exception):
@@ -160,7 +163,10 @@ class BrowserWorker:
         except OSError as error:
             raise Failure("runtime", f"no page can be served here: {error.strerror}") from error
         self._open_browser(self._page.url)
-        found = self._asked({**request, "limits": limits.to_dict()})
+        try:
+            found = self._asked({**request, "limits": limits.to_dict()})
+        except BrowserEnded as error:
+            raise Failure("runtime", str(error)) from error
         if not found["ok"]:
             raise Failure(str(found["kind"]), str(found["error"]))
         return self._described(found)
@@ -231,16 +237,22 @@ class BrowserWorker:
                 if how is not None:
                     raise BrowserEnded(f"the browser ended ({how})")
             elif told[0] == "late":
-                self._too_slow()
+                self._too_slow(told[1])
             elif told[0] == "failed":
                 raise BrowserEnded(f"the page in the browser failed: {told[1]}")
             else:
                 found: dict[str, Any] = json.loads(told[1])
                 return found
 
-    def _too_slow(self) -> NoReturn:
-        """Ends this process as the system ends others whose time is up: by SIGALRM."""
+    def _too_slow(self, limit: str) -> NoReturn:
+        """Ends this process as the system ends others whose time is up: by SIGALRM.
+
+        Args:
+            limit: `RUN_S` or `LOAD_S`: a model that is visited may have to be loaded before.
+        """
         self.close()
+        sys.stderr.write(f"{limit}\n")
+        sys.stderr.flush()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGALRM)
         os._exit(1)  # blocked
@@ -268,27 +280,49 @@ def _metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def _end_with_stdin() -> None:
-    """Waits for the other end of stdin to be closed, and ends this process and the browser then."""
-    waiter = select.poll()
-    waiter.register(0, 0)  # nothing but its end, which is always told
-    while not waiter.poll():
-        pass
+def _lines() -> Iterator[str]:
+    """Lines of stdin. Its own object cannot be read by one thread while another ends Python."""
+    begun: list[bytes] = []
+    while chunk := os.read(0, 1 << 20):
+        *ended, rest = chunk.split(b"\n")
+        for end in ended:
+            yield b"".join([*begun, end]).decode(errors="replace")
+            begun.clear()
+        begun.append(rest)
+
+
+def _read_requests(requests: queue.Queue[str]) -> None:
+    """Passes lines of stdin on, and ends this process, and with it the browser, at its end.
+
+    Who sends "quit" closes stdin, too: what is asked to leave has `LEAVE_S` to do it in order.
+    """
+    for line in _lines():
+        requests.put(line)
+        if _is_quit(line):
+            time.sleep(LEAVE_S)
+            break
     os.killpg(0, signal.SIGKILL)
+
+
+def _is_quit(line: str) -> bool:
+    try:
+        return len(line) < 1000 and bool(json.loads(line)["op"] == "quit")
+    except _WRONG_REQUEST:
+        return False
 
 
 def serve(worker: BrowserWorker) -> None:
     """Answers requests until "quit" or the end of stdin."""
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)  # what is ended with this process is the browser alone
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
     # Answers get a private copy of stdout; whatever else is printed goes to stderr instead.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    requests: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
     with contextlib.closing(worker):
-        while not worker.leaving and (line := sys.stdin.readline()):
+        while not worker.leaving:
+            line = requests.get()
             if not line.strip():
                 continue
             try:

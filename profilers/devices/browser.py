@@ -9,6 +9,7 @@ from pathlib import Path
 
 from device_profiles import DeviceProfile
 from device_profiles.temporary import temporary_folder
+from profilers.browser.program import wait_for_end
 from profilers.devices.browser_located import located
 from profilers.devices.client import REQUEST_TIMEOUT_S, WorkerClient
 from profilers.jobs import RuntimeOptions, WorkerLimits
@@ -44,6 +45,7 @@ class BrowserClient(WorkerClient):
         """
         self._kept = contextlib.ExitStack()
         folder = self._kept.enter_context(temporary_folder())
+        self._kept.callback(wait_for_end, folder)  # what runs on writes into it
         words = [sys.executable, "-P", "-m", module]
         path = os.pathsep.join([str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")])
         try:

@@ -36,7 +36,7 @@ from profilers.errors import (
 )
 from profilers.inputs import draw_inputs
 from profilers.jobs import ModelJob, RuntimeOptions, WorkerLimits
-from profilers.messages import PROTOCOL, encode_array
+from profilers.messages import LOAD_S, MAX_ANSWER_BYTES, PROTOCOL, RUN_S, encode_array
 from profilers.model_files import GIVE_A_FILE, kind_of
 from profilers.reference import REFERENCE_NAME
 from profilers.samples import Step, Visit
@@ -45,9 +45,6 @@ REQUEST_TIMEOUT_S = 600.0
 """A worker that has not answered a request (load a model, visit it) for so long, and for longer
 than its limits allow, hangs. Chosen, 2026: a visit takes well under a second, loading a file of
 1 GB some ten seconds."""
-
-MAX_ANSWER_BYTES = 512 << 20
-"""An answer's line may be so long: the outputs of a run in base64."""
 
 VISIT_TRIES = 2
 """A visit whose times cannot be right is asked for so often: a clock that jumps does so once."""
@@ -447,14 +444,16 @@ class WorkerClient:
         how = f"exit status {code}"
         if 128 < code <= 192:  # a shell's word for the signal that ended the worker
             code = 128 - code
+        tail = said.splitlines()
         if code == -signal.SIGALRM:
-            return self._too_slow(subject, op)
+            named = tail[-1] if tail else ""
+            is_run = named == RUN_S or (named != LOAD_S and op in ("visit", "run"))
+            return self._too_slow(subject, is_run=is_run)
         if code < 0:
             with contextlib.suppress(ValueError):
                 how = f"signal {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:
                 how += ", as when memory runs out"
-        tail = said.splitlines()
         last = f" Its last words: {tail[-1]}" if tail else ""
         advice = "Measure fewer or smaller models at once, or each alone to find the one to blame."
         if op == "start":
@@ -464,9 +463,9 @@ class WorkerClient:
             f"{f' while it worked on {subject!r}' if subject else ''}.{last} {advice}"
         )
 
-    def _too_slow(self, subject: str | None, op: str) -> ModelRejected:
+    def _too_slow(self, subject: str | None, *, is_run: bool) -> ModelRejected:
         """Says which limit of time a model ran into."""
-        if op in ("visit", "run"):
+        if is_run:
             return ModelRejected(
                 f"the model {subject!r} did not finish one run within {self._limits.run_s:g} s; "
                 "its process was ended. A graph can hold a Loop without an end; what is merely "

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +133,33 @@ def test_threads_and_a_run_without_an_end(tmp_path: Path) -> None:
         ):
             worker.visit([Step("endless", 0, 1)])
         assert not worker.alive
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+@pytest.mark.parametrize("how", ["close", "kill"])
+def test_no_process_and_no_folder_is_left(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    place = tmp_path_factory.mktemp("t")  # short: Chromium makes a socket there
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    with opened() as worker:
+        (folder,) = place.glob("nasc-*")
+        assert len(processes(folder)) > 1  # a browser is several
+        if how == "kill":
+            worker._kill()
+    assert processes(folder) == []
+    assert list(place.iterdir()) == []
+
+
+def processes(folder: Path) -> list[str]:
+    """Command lines of the processes that have a folder in theirs, or as their home."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            if os.fsencode(folder) in words:
+                found.append((process / "cmdline").read_text(errors="replace"))
+    return found
 
 
 def nasc(*arguments: object) -> Result:

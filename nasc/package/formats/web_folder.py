@@ -128,7 +128,10 @@ def _latency(manifest: Manifest) -> str:
     if manifest.conditions.runtime == IN_BROWSER:
         return """\
 **The latency was measured in a browser**, without a window, on the machine that compiled this;
-measurements.json names its version. Other browsers and machines are as fast as they are."""
+measurements.json names its version. It was started with `--js-flags=--wasm-sync-tier-up`, by which
+WebAssembly that runs often is compiled for speed at once, and the model was run for a while before
+anything was recorded: the first calls in an app are slower. A run's time has the copying of its
+inputs and outputs. Other browsers and machines are as fast as they are."""
     return """\
 **No latency is promised in a browser.** What was measured is the package that this lies beside, on
 its device; a browser runs another build of onnxruntime, by other instructions. Figures of quality

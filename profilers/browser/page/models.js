@@ -10,7 +10,11 @@ export const RUN = 1;
 export const LOAD = 2;
 
 /** How onnxruntime, whose errors are all of a kind, says that memory is not given. */
-const OUT_OF_MEMORY = /bad_alloc|bad allocation|out of memory|allocation failed|to allocate memory/i;
+const OUT_OF_MEMORY =
+  /bad_alloc|bad allocation|out of memory|allocation failed|to allocate (memory|a buffer)/i;
+
+/** How WebAssembly says that it stopped for good, wherever it stopped: of memory, as a rule. */
+const ABORTED = /^(\w+: )?Aborted\(|memory access out of bounds/;
 
 /** A model of one operator, which gives what it takes: to load it starts WebAssembly. */
 const SMALLEST =
@@ -63,6 +67,8 @@ export class Models {
   #options = {};
   #keptBytes;
   #settled = 0;
+  /** Why WebAssembly stopped; empty while it runs. */
+  #stopped = "";
   /**
    * By name, the one that was run last at the end; without a session where that was dropped.
    * @typedef {{ session: any, bytes: number, files: string[][], feeds: Record<string, any>,
@@ -90,8 +96,12 @@ export class Models {
   /**
    * Carries out one request.
    * @param {Record<string, any>} request
+   * @throws {Error} WebAssembly stopped at one before
    */
   async answer(request) {
+    if (this.#stopped) {
+      throw new Error(`WebAssembly stopped before: ${this.#stopped}`);
+    }
     const operations = {
       start: () => this.#start(request),
       load: () => this.#load(request),
@@ -107,9 +117,9 @@ export class Models {
       }
       return { ok: true, ...(await operations[request.op]()) };
     } catch (error) {
-      const known = error instanceof Failure;
-      const [kind, name] = known ? [error.kind, error.name] : ["request", null];
-      return { ok: false, kind, error: known ? error.message : String(error), name };
+      const isKnown = error instanceof Failure || error instanceof WebAssembly.RuntimeError;
+      const known = isKnown ? this.#failure(error, null) : new Failure("request", String(error));
+      return { ok: false, kind: known.kind, error: known.message, name: known.name };
     } finally {
       this.#beat(IDLE);
     }
@@ -126,7 +136,24 @@ export class Models {
     } catch (error) {
       throw new Failure("runtime", `onnxruntime-web cannot be started: ${error?.message ?? error}`);
     }
+    const threads = this.#ort.env.wasm.numThreads; // it takes fewer where it cannot have them
+    if (threads !== options.threads) {
+      throw new Failure("runtime", `it runs ${threads} threads, not ${options.threads}`);
+    }
     return { runtime_version: this.#ort.env.versions.web };
+  }
+
+  /** What the runtime threw, as being about its model, or its memory. */
+  #failure(error, name) {
+    if (error instanceof Failure) {
+      return error;
+    }
+    const text = String(error?.message ?? error);
+    const isStopped = error instanceof WebAssembly.RuntimeError || ABORTED.test(text);
+    if (isStopped) {
+      this.#stopped = text;
+    }
+    return new Failure(isStopped || OUT_OF_MEMORY.test(text) ? "memory" : "model", text, name);
   }
 
   /** A session on a model's files: the model itself, then those of its weights; and their bytes. */
@@ -148,7 +175,7 @@ export class Models {
       });
       return { session, bytes };
     } catch (error) {
-      throw failure(error, name);
+      throw this.#failure(error, name);
     } finally {
       this.#beat(IDLE);
     }
@@ -242,7 +269,7 @@ export class Models {
       }
       end = now();
     } catch (error) {
-      throw failure(error, name);
+      throw this.#failure(error, name);
     }
     const ns = wall.map((ms) => Math.round(1e6 * ms));
     const preempted = wall.map(() => 0);
@@ -270,18 +297,25 @@ export class Models {
 
   async #describe(request) {
     const { session } = await this.#session(request);
-    const inputs = described(session.inputMetadata);
-    await session.release();
-    return { inputs };
+    try {
+      return { inputs: described(session.inputMetadata) };
+    } finally {
+      await session.release();
+    }
   }
 
   async #open(request) {
     const { session, bytes } = await this.#session(request);
     await this.#keep(request, session, bytes, {});
-    return {
-      inputs: described(session.inputMetadata),
-      outputs: described(session.outputMetadata),
-    };
+    try {
+      return {
+        inputs: described(session.inputMetadata),
+        outputs: described(session.outputMetadata),
+      };
+    } catch (error) {
+      await this.#unload(request);
+      throw error;
+    }
   }
 
   async #run({ name, inputs }) {
@@ -297,7 +331,7 @@ export class Models {
       }
       return { outputs: given.map(({ data, type, dims }) => encodeArray(data, type, dims)) };
     } catch (error) {
-      throw failure(error, name);
+      throw this.#failure(error, name);
     }
   }
 
@@ -309,14 +343,18 @@ export class Models {
   }
 }
 
-/** What the runtime threw, as being about its model, or its memory. */
-function failure(error, name) {
-  const text = String(error?.message ?? error);
-  return new Failure(OUT_OF_MEMORY.test(text) ? "memory" : "model", text, name);
-}
-
-/** Type and axes of inputs or outputs, by name; null of an axis that has neither size nor name. */
+/**
+ * Type and axes of inputs or outputs, by name; null of an axis that has neither size nor name.
+ * @throws {Failure} one is no tensor
+ */
 function described(values) {
   const axis = (one) => (one === "" || one === undefined || one < 0 ? null : one);
-  return Object.fromEntries(values.map(({ name, type, shape }) => [name, [type, shape.map(axis)]]));
+  return Object.fromEntries(
+    values.map(({ name, type, shape }) => {
+      if (shape === undefined) {
+        throw new Failure("model", `${JSON.stringify(name)} is no tensor`);
+      }
+      return [name, [type, shape.map(axis)]];
+    }),
+  );
 }

@@ -30,11 +30,15 @@ function watch() {
   }, LOOK_MS);
 }
 
-/** The browser, by its own word. */
+/** A brand that browsers make up, so that nobody relies on the list: "Not=A?Brand". */
+const MADE_UP = /^\W*Not\W?_?A\W?_?Brand/i;
+
+/** The browser, by its own word: its vendor's name where there is one, else Chromium. */
 async function browser() {
   const told = await navigator.userAgentData?.getHighEntropyValues(["fullVersionList"]);
-  const brand = told?.fullVersionList.find((one) => one.brand === "Chromium");
-  return brand ? `${brand.brand} ${brand.version}` : navigator.userAgent;
+  const brands = (told?.fullVersionList ?? []).filter(({ brand }) => !MADE_UP.test(brand));
+  const found = brands.find(({ brand }) => brand !== "Chromium") ?? brands[0];
+  return found ? `${found.brand} ${found.version}` : navigator.userAgent;
 }
 
 /** An answer about a failure, see docs/worker-protocol.md. */
@@ -45,12 +49,12 @@ function failed(error) {
 async function main() {
   post("alive", "").catch(() => undefined); // is never answered: its end is that of the page
   const thread = new Worker("thread.js", { type: "module" });
-  const answers = [];
+  /** Takes the answer to what was asked; undefined while nothing is. */
   let take;
-  const told = (text) => (take ? take(text) : answers.push(text));
-  thread.addEventListener("message", (event) => told(event.data));
+  thread.addEventListener("message", (event) => take?.(event.data));
   thread.addEventListener("error", (event) => {
-    told(failed(`the thread that runs models failed: ${event.message ?? "it cannot be loaded"}`));
+    const why = `the thread that runs models failed: ${event.message ?? "it cannot be loaded"}`;
+    return take ? take(failed(why)) : post("failed", why);
   });
   thread.postMessage(beats);
   watch();
@@ -59,8 +63,10 @@ async function main() {
     const request = await (await post("next", answer)).text();
     const asked = JSON.parse(request);
     limits = asked.limits ?? limits;
-    thread.postMessage(request);
-    answer = answers.shift() ?? (await new Promise((resolve) => (take = resolve)));
+    answer = await new Promise((resolve) => {
+      take = resolve;
+      thread.postMessage(request);
+    });
     take = undefined;
     if (asked.op === "start") {
       answer = JSON.stringify({ ...JSON.parse(answer), browser: await browser() });

@@ -16,12 +16,20 @@ async function read(name) {
   return new Uint8Array(await answer.arrayBuffer());
 }
 
+/** Tells the worker why no request is answered any more: it ends then. */
+function postFailed(error) {
+  return fetch(new URL("failed", import.meta.url), { method: "POST", body: String(error) });
+}
+
 /** @type {Models | undefined} */
 let models;
 let last = Promise.resolve();
 
 globalThis.addEventListener("message", ({ data }) => {
   if (typeof data !== "string") {
+    if (!globalThis.crossOriginIsolated) {
+      postFailed("the thread that runs models is not isolated, so that its clock is too coarse");
+    }
     const beats = data;
     const beat = (what) => {
       Atomics.store(beats, 1, what);
@@ -30,5 +38,7 @@ globalThis.addEventListener("message", ({ data }) => {
     models = new Models({ ort, read, beat, now: () => performance.now() });
     return;
   }
-  last = last.then(async () => postMessage(JSON.stringify(await models.answer(JSON.parse(data)))));
+  last = last
+    .then(async () => postMessage(JSON.stringify(await models.answer(JSON.parse(data)))))
+    .catch(postFailed);
 });

@@ -417,7 +417,14 @@ def test_the_scale_is_the_verifier_s_own(
 
 @pytest.mark.parametrize(
     ("field", "message"),
-    [("fingerprint", "another processor"), ("runtime_version", "another runtime")],
+    [
+        (
+            "fingerprint",
+            "another processor: the package was measured on fingerprint synthetic",
+        ),
+        ("runtime_version", "another runtime"),
+        ("browser", "another browser: the package was measured on browser None, here it is other"),
+    ],
 )
 def test_on_another_device_it_says_why_nothing_was_measured(
     packed: Packages, opener: Callable[..., Any], field: str, message: str
@@ -425,6 +432,8 @@ def test_on_another_device_it_says_why_nothing_was_measured(
     def other(*_: object) -> Any:
         worker = opener()
         worker.context[field] = "other"
+        if field == "browser":
+            worker.context["fingerprint"] = "other"  # which covers it
         return worker
 
     report = verify_package(packed["fp32", "embed"], opener=other)

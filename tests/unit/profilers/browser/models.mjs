@@ -13,7 +13,7 @@ const VALUE = { name: "x", isTensor: true, type: "float32", shape: ["batch", "",
 const X = encodeArray(Float32Array.of(1, 2), "float32", [1, 2]);
 const OPTIONS = { runtime: "onnxruntime-web", threads: 2, graph_optimization: "disable", arena: true };
 
-let made, beats, clock, broken;
+let made, beats, clock, broken, metadata;
 
 class Tensor {
   constructor(type, data, dims) {
@@ -24,7 +24,7 @@ class Tensor {
 class Session {
   inputNames = ["x"];
   outputNames = ["y"];
-  inputMetadata = [VALUE];
+  inputMetadata = metadata;
   outputMetadata = [{ ...VALUE, name: "y", shape: [3] }];
   runs = 0;
   released = false;
@@ -35,7 +35,7 @@ class Session {
     return session;
   }
   async run({ x }) {
-    if (broken.run) throw new Error(broken.run);
+    if (broken.run) throw broken.run instanceof Error ? broken.run : new Error(broken.run);
     clock += 1;
     this.runs += 1;
     return { y: new Tensor("float32", x.data.map((one) => 2 * one), x.dims) };
@@ -49,7 +49,7 @@ const FILES = { "file/0": Uint8Array.of(7), "file/1": Uint8Array.of(8, 9) };
 let ort, models;
 
 beforeEach(async () => {
-  [made, beats, clock, broken] = [[], [], 0, {}];
+  [made, beats, clock, broken, metadata] = [[], [], 0, {}, [VALUE]];
   ort = { env: { wasm: {}, versions: { web: "1.2.3" } }, InferenceSession: Session, Tensor };
   models = new Models({
     ort,
@@ -156,6 +156,55 @@ test("failures say what is to blame", async () => {
   for (const request of [{ op: "dance" }, { op: "toString" }, { op: "visit" }, { op: "run" }]) {
     const found = await models.answer(request);
     assert.deepEqual([found.ok, found.kind], [false, "request"]);
+  }
+});
+
+test("what WebAssembly says of memory is told from what a model does", async () => {
+  for (const message of [
+    "std::bad_alloc",
+    "failed to allocate a buffer of 12 bytes",
+    "Failed to allocate memory for requested buffer",
+  ]) {
+    broken.create = message;
+    assert.deepEqual([(await load("a")).kind, message], ["memory", message]);
+  }
+  broken.create = "Aborted code is what the model is made of";
+  assert.equal((await load("a")).kind, "model");
+});
+
+test("WebAssembly that stopped is told as memory once, and answers nothing then", async () => {
+  for (const error of [
+    new WebAssembly.RuntimeError("unreachable"),
+    new Error("Aborted(OOM). Build with -sASSERTIONS for more info."),
+    new Error("memory access out of bounds"),
+  ]) {
+    const stopped = new Models({ ort, read: (name) => FILES[name], beat() {}, now: () => (clock += 1) });
+    broken = {};
+    await stopped.answer({ op: "start", options: OPTIONS });
+    const request = { name: "a", path: "m.onnx", files: [["file/0", "m.onnx"]], inputs: { x: X } };
+    assert.equal((await stopped.answer({ op: "load", ...request })).ok, true);
+    broken.run = error;
+    const { ok, kind, error: said, name } = await stopped.answer({ op: "run", ...request });
+    assert.deepEqual([ok, kind, name, said], [false, "memory", "a", error.message]);
+    broken = {};
+    await assert.rejects(stopped.answer({ op: "run", ...request }), /WebAssembly stopped before/);
+  }
+});
+
+test("threads that cannot be had are a failure", async () => {
+  Object.defineProperty(ort.env.wasm, "numThreads", { get: () => 1, set() {} });
+  const started = await models.answer({ op: "start", options: OPTIONS, limits: {} });
+  assert.deepEqual([started.ok, started.kind], [false, "runtime"]);
+  assert.match(started.error, /it runs 1 threads, not 2/);
+});
+
+test("what takes no tensor is rejected, and released", async () => {
+  metadata = [{ name: "s", isTensor: false }];
+  for (const op of ["describe", "open"]) {
+    const request = { op, name: "a", path: "m.onnx", files: [["file/0", "m.onnx"]] };
+    const { ok, kind, error } = await models.answer(request);
+    assert.deepEqual([ok, kind, error], [false, "model", '"s" is no tensor']);
+    assert.equal(made.at(-1).session.released, true);
   }
 });
 

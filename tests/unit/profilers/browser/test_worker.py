@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,8 +50,15 @@ worker.serve(worker.BrowserWorker(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[
 BROWSER = """\
 #!{python}
 import http.client, json, os, signal, socket, sys, threading, time, urllib.request
+from urllib.parse import urlsplit
 
-how, url = {how!r}, sys.argv[-1]
+how, start = {how!r}, urlsplit(sys.argv[-1])
+assert start.scheme == "file" and not os.stat(start.path).st_mode & 0o077
+assert not os.stat(os.path.dirname(os.path.dirname(start.path))).st_mode & 0o077
+url = open(start.path).read().partition("url=")[2].partition('"')[0]
+secret = urlsplit(url).path.strip("/")
+assert url.startswith("http://127.0.0.1:") and secret
+assert not any(secret in one for one in [*sys.argv, *os.environ.values()])
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({{}}))
 
 def post(name, body=""):
@@ -79,7 +88,9 @@ open({pid!r}, "w").write(str(os.getpid()))
 host, _, secret = url.removeprefix("http://").partition("/")
 line = http.client.HTTPConnection(host)
 line.request("POST", "/" + secret + "alive")
-if how != "page crashes":
+if how == "clings":
+    threading.Thread(target=time.sleep, args=(60,)).start()
+elif how != "page crashes":
     threading.Thread(target=alive, daemon=True).start()
 answer = ""
 while True:
@@ -93,8 +104,11 @@ while True:
     if op == "visit" and how == "page crashes":
         line.sock.shutdown(socket.SHUT_RDWR)
         time.sleep(60)
-    if op == "visit" and how == "late":
-        post("late", "run_s")
+    if op == "visit" and how in ("late", "late again"):
+        post("late", "run_s" if how == "late" else "load_s")
+        time.sleep(60)
+    if op == "start" and how == "thread fails":
+        post("failed", "the thread failed")
         time.sleep(60)
     if op == "visit" and how == "hangs":
         time.sleep(60)
@@ -121,13 +135,20 @@ def open_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     """Starts a worker in a browser that behaves in some way."""
 
     def start(
-        how: str = "works", options: RuntimeOptions = OPTIONS, **settings: Any
+        how: str = "works",
+        options: RuntimeOptions = OPTIONS,
+        script: Path | None = None,
+        **settings: Any,
     ) -> BrowserClient:
         (tmp_path / "made_up_browser_worker.py").write_text(WORKER)
         program = tmp_path / "browser"
         text = BROWSER.format(python=sys.executable, how=how, pid=str(tmp_path / "pid"))
         program.write_text(text)
         program.chmod(0o755)
+        if script is not None:  # one that waits for the browser, and lives on after it
+            script.write_text(f'#!/bin/sh\n"{program}" "$@"\nsleep 60\n')
+            script.chmod(0o755)
+            program = script
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         return BrowserClient(
             str(program), tmp_path, options, module="made_up_browser_worker", **settings
@@ -178,11 +199,18 @@ def test_requests_are_passed_on_to_the_page(
 def ends(pid: int) -> None:
     """Whatever a process was, it is no more."""
     for _ in range(200):
-        state = Path(f"/proc/{pid}/stat")
-        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+        if not runs(pid):
             return
         time.sleep(0.05)
     raise AssertionError(f"process {pid} runs on")
+
+
+def runs(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 @pytest.mark.parametrize(
@@ -191,6 +219,7 @@ def ends(pid: int) -> None:
         ("ends", RuntimeMissing, r"exit status 1: No usable sandbox!.*--dump-dom about:blank"),
         ("opens nothing", RuntimeMissing, r"it opened no page within 1.5 s"),
         ("fails", RuntimeMissing, "the page in the browser failed: the page is not isolated"),
+        ("thread fails", RuntimeMissing, "the page in the browser failed: the thread failed"),
     ],
 )
 def test_a_browser_that_does_not_open_the_page_is_said(
@@ -210,6 +239,7 @@ def test_a_browser_that_does_not_open_the_page_is_said(
         ("page crashes", WorkerDied, r"the browser ended \(its page crashed\)"),
         ("crashes", WorkerDied, "the page in the browser failed: WebAssembly ran out of memory"),
         ("late", ModelRejected, r"model\.onnx' did not finish one run within 120 s"),
+        ("late again", ModelRejected, r"model\.onnx' could not be loaded within \d+ s"),
         ("hangs", WorkerDied, r"did not answer within 2 s while it worked on '.*model\.onnx"),
         ("rejects", ModelRejected, r"rejected the model .*model\.onnx': no such operator"),
     ],
@@ -259,6 +289,31 @@ def test_what_a_browser_does_not_heed_is_refused(
 ) -> None:
     with pytest.raises(error, match=match):
         open_made_up("ends", options, limits=limits)  # no browser is started for it
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+@pytest.mark.parametrize("how", ["close", "worker dies", "request hangs"])
+def test_nothing_is_left_of_a_browser_that_a_script_starts(
+    open_made_up: Callable[..., BrowserClient],
+    how: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither the script nor the browser ends by itself."""
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    worker = open_made_up("clings", script=tmp_path / "script")
+    pid = int((tmp_path / "pid").read_text())
+    assert list(place.glob("nasc-*"))
+    if how == "worker dies":
+        os.kill(worker._process.pid, signal.SIGKILL)
+    if how == "request hangs":
+        worker._kill()
+    worker.close()
+    assert not runs(pid)
+    assert not list(place.iterdir())
+    assert worker._process.returncode == (0 if how == "close" else -signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
