@@ -269,25 +269,41 @@ def run_with(
     monkeypatch: pytest.MonkeyPatch, visits: list[Any], untrained: object, trained: object
 ) -> tuple[Any, Any, list[object]]:
     """A compilation whose measurements are given; its result, and what was measured."""
-    one, asked = compilation(), []
+    one, asked, compared = compilation(), [], []
 
-    def measure(about: object, state: State, chosen: object, artifact: object) -> object:
+    def name_of(chosen: object) -> str:
+        return "trained" if chosen is trained else "untrained"
+
+    def lower(about: object, chosen: object, folder: Path) -> Artifact:
+        path = folder / name_of(chosen)
+        path.touch()
+        return Artifact(path, (), "onnxruntime", "fp32", 1)
+
+    def measure(about: object, state: State, chosen: object, artifact: Artifact) -> object:
         one.state = state
         asked.append(chosen)
-        return dataclasses.replace(visits[len(asked) - 1], chosen=chosen), state
+        assert artifact.path.name == name_of(chosen)
+        visit = dataclasses.replace(visits[len(asked) - 1], chosen=chosen, artifact=artifact)
+        return visit, state
+
+    def check_parity(about: object, state: State, chosen: object, *rest: object) -> object:
+        compared.append(chosen)
+        return "parity", state
 
     def package(about: object, state: State, shipped: object, *judged: object) -> object:
         one.state = state
         return shipped
 
-    monkeypatch.setattr(steps, "ArtifactEvaluator", lambda *about: None)
+    monkeypatch.setattr(steps, "ArtifactEvaluator", lambda *about, **asked: None)
     monkeypatch.setattr(steps, "measure", measure)
-    monkeypatch.setattr(steps, "lower", lambda *about: None)
+    monkeypatch.setattr(steps, "lower", lower)
     monkeypatch.setattr(steps, "choose", lambda *about: untrained)
     monkeypatch.setattr(steps, "finish", lambda *about: trained)
-    monkeypatch.setattr(steps, "check_parity", lambda about, state, *judged: ("parity", state))
+    monkeypatch.setattr(steps, "check_parity", check_parity)
     monkeypatch.setattr(steps, "package", package)
-    return one, steps.run(one.compilation), asked
+    found = steps.run(one.compilation)
+    assert compared == [trained]  # once, and nothing that is trained yet
+    return one, found, asked
 
 
 def test_a_trained_network_is_measured_once_more_before_its_training_is_lost(
