@@ -32,6 +32,7 @@ _GUARD = ("/bin/sh", "-c", "read -r _; kill -KILL 0")
 
 _START = "start.html"
 _GROUP = "group"
+_TEMPORARY = "tmp"
 
 GONE_S = 5.0
 """Processes that were killed are gone so long after (chosen, 2026: it takes some milliseconds)."""
@@ -67,9 +68,9 @@ class Browser:
         Raises:
             OSError: It cannot be run.
         """
-        temporary = folder / "tmp"
-        temporary.mkdir()
-        start = folder.absolute() / _START
+        folder = folder.absolute()
+        (folder / _TEMPORARY).mkdir()
+        start = folder / _START
         start.touch(mode=0o600)
         start.write_text(f'<meta http-equiv="refresh" content="0; url={html.escape(url)}" />\n')
         flags = list(_FLAGS)
@@ -84,7 +85,9 @@ class Browser:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
-                env={**os.environ, "HOME": str(folder), "TMPDIR": str(temporary)},
+                # Relative: Chromium makes a socket there, whose path has some 100 characters at most.
+                cwd=folder,
+                env={**os.environ, "HOME": str(folder), "TMPDIR": _TEMPORARY},
                 process_group=self._guard.pid,
             )
         except BaseException:

@@ -123,7 +123,7 @@ while True:
         found["visits"] = [visit | {{"preempted": [0] * runs}}]
     elif op in ("describe", "open"):
         sizes = [str(len(get(name))) for name, _ in request["files"]]
-        found |= {{"inputs": {{}}, "outputs": {{"sizes": sizes}}}}
+        found |= {{"inputs": {{}}, "outputs": {{"sizes": ["float32", sizes]}}}}
     elif op == "load" and how == "rejects":
         found = {{"ok": False, "kind": "model", "error": "no such operator", "name": None}}
     answer = json.dumps(found)
@@ -190,7 +190,7 @@ def test_requests_are_passed_on_to_the_page(
         opened = worker.open("again", str(job.path))
         assert opened["metadata"] == {"maker": "a test"}
         sizes = [str(path.stat().st_size) for path in job.files()]
-        assert (len(sizes), opened["outputs"]["sizes"]) == (2, sizes)
+        assert (len(sizes), opened["outputs"]["sizes"]) == (2, ["float32", sizes])
         assert worker.peak_bytes() is None
         pid = int((tmp_path / "pid").read_text())
     ends(pid)
