@@ -85,7 +85,7 @@ class Browser:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
-                # Relative: Chromium makes a socket there, whose path has some 100 characters at most.
+                # Relative: Chromium makes a socket there, whose path has a limit of some 100.
                 cwd=folder,
                 env={**os.environ, "HOME": str(folder), "TMPDIR": _TEMPORARY},
                 process_group=self._guard.pid,
