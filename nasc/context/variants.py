@@ -16,7 +16,7 @@ from nasc.errors import ExportError, TableMissing, UsageError
 from nasc.latency.estimate import estimated_precisions
 from nasc.latency.missing_device import without_device
 from nasc.lowering import PRECISIONS as LOWERED
-from nasc.lowering import get_lowering, unfit
+from nasc.lowering import get_lowering, why_unsupported
 from nasc.package.formats import SHIPPED
 from profilers.devices.transports import runtimes_on
 
@@ -29,14 +29,14 @@ class OfferedVariants:
         device: The device.
         precisions: That it computes in, by runtime.
         space: The search space.
-        unfit: By variant why networks of the space are not made in it; None where they are. The
+        reasons: By variant why networks of the space are not made in it; None where they are. The
             truest precision comes first.
     """
 
     device: DeviceProfile
     precisions: Mapping[str, Sequence[str]]
     space: SearchSpace
-    unfit: Mapping[Variant, str | None]
+    reasons: Mapping[Variant, str | None]
 
     @classmethod
     def of(
@@ -58,7 +58,7 @@ class OfferedVariants:
             smaller: Whether precisions that are only smaller than another are looked at, too.
         """
         why = {
-            Variant(runtime, precision): unfit(runtime, precision, space, head)
+            Variant(runtime, precision): why_unsupported(runtime, precision, space, head)
             for precision in PRECISIONS
             for runtime in precisions
             if precision in precisions[runtime]
@@ -68,9 +68,9 @@ class OfferedVariants:
         return cls(device, precisions, space, why)
 
     @property
-    def fit(self) -> tuple[Variant, ...]:
+    def supported(self) -> tuple[Variant, ...]:
         """Those in which networks are made."""
-        return tuple(variant for variant, reason in self.unfit.items() if reason is None)
+        return tuple(variant for variant, reason in self.reasons.items() if reason is None)
 
     @property
     def known(self) -> str:
@@ -95,7 +95,7 @@ class OfferedVariants:
             elsewhere = [r for r in runtimes_on(self.device) if precision in LOWERED[r]]
             others = [r for r in elsewhere if r not in self.precisions]
             advice = f" Another runtime may: --runtime {others[0]}" if others else ""
-            unmade = [text for v, text in self.unfit.items() if text and v.precision == precision]
+            unmade = [text for v, text in self.reasons.items() if text and v.precision == precision]
             if unmade:
                 raise UsageError(f"--precision {precision}: {'; '.join(unmade)}.{advice}")
             raise UsageError(
@@ -109,7 +109,7 @@ class OfferedVariants:
         Args:
             teacher: Its name.
         """
-        if unmade := [text for text in self.unfit.values() if text]:
+        if unmade := [text for text in self.reasons.values() if text]:
             others = [r for r in runtimes_on(self.device) if r not in self.precisions]
             advice = f" Take another runtime: --runtime {others[0]}" if others else ""
             return UsageError(
@@ -153,15 +153,15 @@ def find_variants(
     offered = OfferedVariants.of(
         sessions.device, precisions, inputs.space, inputs.trained_head, smaller=smaller
     )
-    for variant, reason in offered.unfit.items():
+    for variant, reason in offered.reasons.items():
         if reason is not None:
             inputs.say_once(f"{variant} is left out: {reason}")
-    found = offered.fit
+    found = offered.supported
     if sessions.why_offline is not None:
-        found = tuple(variant for variant in offered.fit if has_tables(variant))
+        found = tuple(variant for variant in offered.supported if has_tables(variant))
         if not found:
             raise without_device(sessions.device, sessions.why_offline) from sessions.why_offline
-        if left_out := [str(variant) for variant in offered.fit if variant not in found]:
+        if left_out := [str(variant) for variant in offered.supported if variant not in found]:
             inputs.say_once(
                 f"left out, as no latency table of device {sessions.device.name!r} prices it under "
                 f"these conditions: {', '.join(left_out)}"

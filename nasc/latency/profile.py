@@ -40,7 +40,7 @@ from nasc.latency.session import MeasurementSession
 from nasc.latency.table import MAX_NAME, MEASURED_COLUMNS, LatencyTable, Transferred, entries_of
 from nasc.latency.table_paths import samples_path, tables_folder
 from nasc.latency.transfer import Prior, prior_of, transferred_fit
-from nasc.lowering import unfit
+from nasc.lowering import why_unsupported
 from nasc.utils.files import write_atomically
 from nasc.utils.progress import Progress
 from nasc.version import __version__
@@ -401,7 +401,7 @@ def _offered(
             space's sizes are not made in one that is wanted.
     """
     offered = session.precisions()
-    why = {p: unfit(session.runtime, p, space, head) for p in offered}
+    why = {p: why_unsupported(session.runtime, p, space, head) for p in offered}
     for precision in wanted:
         if why.get(precision):
             raise UsageError(

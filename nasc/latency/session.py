@@ -19,7 +19,7 @@ from nasc.latency.emulated import emulated_error
 from nasc.latency.key import LatencyKey, device_prefix, options_text
 from nasc.latency.table_paths import tables_folder
 from nasc.latency.tuning_records import find_records
-from nasc.lowering import Artifact, get_lowering, limits_of, made_of
+from nasc.lowering import Artifact, get_lowering, limits_of, supported_precisions
 from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.networks.network import Network
 from nasc.utils.files import locked
@@ -123,10 +123,10 @@ class MeasurementSession:
             profilers.ProfilerError: If the device cannot be reached.
         """
         limits = limits_of(self.runtime)
-        anywhere = set(limits.precisions) <= set(limits.everywhere)
+        anywhere = set(limits.precisions) <= set(limits.on_any_processor)
         if anywhere and self.device.accelerator.kind == CPU and not ask:
             return limits.precisions
-        return made_of(self.runtime, profilers.precisions_of(self._context))
+        return supported_precisions(self.runtime, profilers.precisions_of(self._context))
 
     def ask(self) -> None:
         """Ask the device what it is, unless it told before.
@@ -553,7 +553,7 @@ def precisions_here(runtime: str) -> tuple[str, ...]:
         found = get_runtime(runtime)
     except profilers.RuntimeMissing:
         return ()
-    return made_of(runtime, found.precisions(profilers.read_context()["cpu"]["flags"]))
+    return supported_precisions(runtime, found.precisions(profilers.read_context()["cpu"]["flags"]))
 
 
 def runtime_options(

@@ -12,7 +12,13 @@ from typing import Any, cast
 
 from nasc.architecture.space import Architecture, Geometry
 from nasc.lowering.base import Artifact, Lowering
-from nasc.lowering.limits import LIMITS, PRECISIONS, limits_of, made_of, unfit
+from nasc.lowering.limits import (
+    LIMITS,
+    PRECISIONS,
+    limits_of,
+    supported_precisions,
+    why_unsupported,
+)
 from nasc.lowering.limits.base import LoweringLimits
 
 __all__ = [
@@ -24,8 +30,8 @@ __all__ = [
     "get_lowering",
     "limits_of",
     "lower_random",
-    "made_of",
-    "unfit",
+    "supported_precisions",
+    "why_unsupported",
 ]
 
 

@@ -33,7 +33,7 @@ from nasc.export.matrices import Float
 from nasc.export.onnx import EMITTER_VERSION, INPUTS, build
 from nasc.lowering.base import Artifact
 from nasc.lowering.description import Interface
-from nasc.lowering.limits import check_precision, unfit_sizes
+from nasc.lowering.limits import check_precision, why_unsupported_sizes
 from nasc.lowering.tuned_kernels import KernelRecords
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork
@@ -109,7 +109,7 @@ def lower(
         )
     if gpu is not None:
         _check_gpu(gpu, precision)
-    if why := unfit_sizes("torch", precision, network.geometry, network.head, (), ""):
+    if why := why_unsupported_sizes("torch", precision, network.geometry, network.head, (), ""):
         raise ExportError(f"{why}. Take another runtime: --runtime onnxruntime")
     content = _compiled(network, shape, accelerator)
     path, description = folder / f"{name}{PACKAGE}", folder / f"{name}{DESCRIPTION}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,11 +17,11 @@ from device_profiles.temporary import temporary_folder
 from nasc.architecture.heads import gives_answers, gives_scores, scores_tokens
 from nasc.context.context import RunContext
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
-from nasc.data.prompts import DOCUMENT, QUERY, prompted
+from nasc.data.prompts import DOCUMENT, prompted
 from nasc.data.texts import Text, columns
-from nasc.errors import ExportError, LimitsMissed
+from nasc.errors import LimitsMissed
 from nasc.evaluation.agreement import ScoreAgreement, compare, compare_classes, compare_scores
-from nasc.evaluation.encode_blocks import Encode, encode_blocks
+from nasc.evaluation.encode_blocks import encode_blocks
 from nasc.evaluation.encoder import Encoder, OpenEncoder, Vectors
 from nasc.evaluation.parity import check_parity, check_reduced, conformance
 from nasc.evaluation.parity_report import ParityReport, ReducedPrecisionReport, accept_reduced
@@ -32,7 +31,8 @@ from nasc.lowering import Artifact
 from nasc.networks.network import Network
 from nasc.package.quality import INTERVAL
 from nasc.pipelines.options import TOKEN_METRICS
-from nasc.tasks.retrieval import Retrieval, retrieval_places, retrieval_scores
+from nasc.pipelines.score_vectors import as_much_of, found_places
+from nasc.tasks.retrieval import Retrieval, retrieval_scores
 from nasc.tasks.sts import SentencePair, evaluate_sts
 from nasc.teacher import Teacher
 
@@ -271,12 +271,11 @@ class ArtifactEvaluator:
             sentences, wanted, max_length=context.max_length
         )
         with self._encoder(artifact) as encoder:
-            if gives_scores(encoder.head):
-                given = prompted(encoder.encode, self._prompt)(sentences)
-                return _score_figures(wanted, given, sentences)
             given = prompted(encoder.encode, self._prompt)(sentences)
-            found = compare(wanted, given, documents)
-        record: dict[str, Any] = dataclasses.asdict(found)
+            head = encoder.head
+        if gives_scores(head):
+            return _score_figures(wanted, given, sentences)
+        record: dict[str, Any] = dataclasses.asdict(compare(wanted, given, documents))
         if self.labelled is not None:
             record["sts_spearman"] = self._sts(artifact, self.labelled)
         if self.asked is not None:
@@ -292,20 +291,14 @@ class ArtifactEvaluator:
         Raises:
             ExportError: If a vector is zero or no number.
         """
-        teacher, stage = self._context.inputs.loaded_teacher, self._context.reporter.stage
+        context = self._context
         with self._encoder(artifact) as encoder:
-            ask = prompted(encoder.encode, teacher.prompts.first_of(QUERY))
-            if self._context.settings.query_only:
-                paragraphs = self._paragraphs_taught(asked)
-            else:
-                find = prompted(encoder.encode, teacher.prompts.first_of(DOCUMENT))
-                paragraphs = encode_blocks(find, asked.paragraphs, stage("Vectors of paragraphs"))
-            questions = encode_blocks(ask, asked.questions, stage("Vectors of questions"))
-        try:
-            places = retrieval_places(asked, questions, paragraphs)
-        except ValueError as error:
-            raise ExportError(f"'{artifact.path}' cannot be scored: {error}") from error
-        found = retrieval_scores(asked, places, seed=self._context.settings.seed)
+            paragraphs = None
+            if context.settings.query_only:
+                paragraphs = self._paragraphs_taught(asked, encoder)
+            prompts = context.inputs.loaded_teacher.prompts
+            places = found_places(encoder, asked, prompts, context.reporter, paragraphs)
+        found = retrieval_scores(asked, places, seed=context.settings.seed)
         ends = {
             f"{name}{ending}": end
             for name, one in found.items()
@@ -319,11 +312,10 @@ class ArtifactEvaluator:
         }
         return {name: one.value for name, one in found.items()} | ends | about
 
-    def _paragraphs_taught(self, asked: Retrieval) -> Vectors:
+    def _paragraphs_taught(self, asked: Retrieval, encoder: Encoder) -> Vectors:
         """(paragraphs, size) vectors by the teacher, of as much of them as the package reads."""
         if self._taught.paragraphs is None:
-            by = self._context.inputs.loaded_teacher.with_prompt(DOCUMENT)
-            find: Encode = functools.partial(by.vectors, max_length=self._context.max_length)
+            find = as_much_of(self._context.inputs.loaded_teacher.with_prompt(DOCUMENT), encoder)
             stage = self._context.reporter.stage("The teacher's vectors of paragraphs")
             self._taught.paragraphs = encode_blocks(find, asked.paragraphs, stage)
         return self._taught.paragraphs

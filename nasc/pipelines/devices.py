@@ -199,7 +199,7 @@ def _runtime(name: str, device: DeviceProfile, here: bool) -> RuntimeReport:
     found, version = installed(name) if here else (None, None)
     precisions, reason = LOWERED.get(name, ()), ""
     on_cpu = device.accelerator.kind == device_profiles.CPU
-    if found and not (on_cpu and set(precisions) <= set(LIMITS[name].everywhere)):
+    if found and not (on_cpu and set(precisions) <= set(LIMITS[name].on_any_processor)):
         offered, reason = _offered(name, device)
         precisions = tuple(p for p in precisions if p in offered)
     return RuntimeReport(name, name == device.default_runtime, found, version, precisions, reason)
@@ -216,7 +216,7 @@ def _offered(name: str, device: DeviceProfile) -> tuple[tuple[str, ...], str]:
             return precisions_of(worker.context), ""
     except ProfilerError as error:
         if on_cpu:
-            return LIMITS[name].everywhere, ""
+            return LIMITS[name].on_any_processor, ""
         first = str(error).partition("\n")[0]
         return (), error.reason if isinstance(error, DeviceUnreachable) else first
 

@@ -22,7 +22,7 @@ from nasc.context.context import RunContext
 from nasc.context.settings import AUTO
 from nasc.errors import LimitsMissed, PackageError, UsageError
 from nasc.latency.session import MeasurementSession, precisions_here
-from nasc.lowering import PRECISIONS, Artifact, unfit
+from nasc.lowering import PRECISIONS, Artifact, why_unsupported
 from nasc.networks.network import Network
 from nasc.package.build import build_package
 from nasc.package.formats import FORMATS, SHIPPED, CFormat, format_of, is_package, runtime_of
@@ -101,7 +101,7 @@ def _why_not(context: RunContext, formats: Sequence[str], variant: Variant) -> s
             where = " for this processor" * (precision in PRECISIONS[runtime])
         if precision not in possible or precision not in form.PRECISIONS:
             return f"--format {name} is not made in {precision}{where}"
-        if reason := unfit(runtime, precision, context.space, context.trained_head):
+        if reason := why_unsupported(runtime, precision, context.space, context.trained_head):
             return f"--format {name}: {reason}"
     return None
 

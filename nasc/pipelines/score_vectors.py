@@ -221,7 +221,7 @@ def score_vectors(
     return _ranking(encoder, teacher, data, queries, reporter, prompts, documents)
 
 
-def _as_much_of(teacher: Teacher, encoder: Encoder) -> Encode:
+def as_much_of(teacher: Teacher, encoder: Encoder) -> Encode:
     """The teacher's vectors of the part of a text that the encoder reads, too.
 
     Where that is longer than the teacher's own length, of as much as the teacher reads.
@@ -237,7 +237,7 @@ def _sts(
     spearman = evaluate_sts(prompted(encoder.encode, prompts.before), pairs)
     against = {}
     if teacher is not None:
-        by, progress = _as_much_of(teacher, encoder), reporter.stage("The teacher's vectors")
+        by, progress = as_much_of(teacher, encoder), reporter.stage("The teacher's vectors")
         wanted = evaluate_sts(lambda texts: encode_blocks(by, texts, progress), pairs)
         against["spearman"] = AgainstTeacher(wanted, spearman - wanted)
     return VectorScores({"spearman": spearman}, len(pairs), against_teacher=against)
@@ -254,31 +254,58 @@ def _retrieval(
     query_only: bool,
 ) -> VectorScores:
     asked = read_retrieval(data, queries.most, seed=queries.seed)
-    ask, found_by = prompts.first_of(QUERY), prompts.first_of(DOCUMENT)
     if prompts:
-        reporter.say(f"prompts: {ask!r} before questions, {found_by!r} before paragraphs")
+        ask, find = prompts.first_of(QUERY), prompts.first_of(DOCUMENT)
+        reporter.say(f"prompts: {ask!r} before questions, {find!r} before paragraphs")
 
-    def vectors(encode: Encode, texts: Sequence[str], what: str) -> NDArray[np.float32]:
-        return encode_blocks(encode, texts, reporter.stage(what))
+    def taught(prompt: tuple[str, ...], texts: Sequence[str], what: str) -> NDArray[np.float32]:
+        assert teacher is not None
+        encode = as_much_of(teacher.with_prompt(prompt), encoder)
+        return encode_blocks(encode, texts, reporter.stage(f"The teacher's vectors of {what}"))
 
+    paragraphs = None
     if query_only and teacher is not None:
-        find = _as_much_of(teacher.with_prompt(DOCUMENT), encoder)
-    else:
-        find = prompted(encoder.encode, found_by)
-    paragraphs = vectors(find, asked.paragraphs, "Vectors of paragraphs")
-    questions = vectors(prompted(encoder.encode, ask), asked.questions, "Vectors of questions")
-    found = _places(str(encoder.path), asked, questions, paragraphs)
+        paragraphs = taught(DOCUMENT, asked.paragraphs, "paragraphs")
+    found = found_places(encoder, asked, prompts, reporter, paragraphs)
     estimates = retrieval_scores(asked, found, seed=queries.seed)
     scored = _scored(estimates, len(asked.questions), len(asked.paragraphs))
     if teacher is None:
         return scored
-    if not query_only:
-        find = _as_much_of(teacher.with_prompt(DOCUMENT), encoder)
-        paragraphs = vectors(find, asked.paragraphs, "The teacher's vectors of paragraphs")
-    teach = _as_much_of(teacher.with_prompt(QUERY), encoder)
-    questions = vectors(teach, asked.questions, "The teacher's vectors of questions")
+    if paragraphs is None:
+        paragraphs = taught(DOCUMENT, asked.paragraphs, "paragraphs")
+    questions = taught(QUERY, asked.questions, "questions")
     best = _places(teacher.name, asked, questions, paragraphs)
     return replace(scored, against_teacher=_against(asked, found, best, queries.seed))
+
+
+def found_places(
+    encoder: Encoder,
+    asked: Retrieval,
+    prompts: Prompts,
+    reporter: Reporter,
+    paragraphs: NDArray[np.float32] | None = None,
+) -> NDArray[np.int64]:
+    """`retrieval_places` by an encoder's vectors.
+
+    Args:
+        encoder: Gives them.
+        asked: Questions and paragraphs.
+        prompts: Of the model; those before questions and before paragraphs are put there.
+        reporter: Told of the progress.
+        paragraphs: (paragraphs, size) vectors of them by another model; None has the encoder's.
+
+    Raises:
+        ExportError: If a vector is zero or no number.
+    """
+
+    def vectors(prompt: tuple[str, ...], texts: Sequence[str], what: str) -> NDArray[np.float32]:
+        encode = prompted(encoder.encode, prompts.first_of(prompt))
+        return encode_blocks(encode, texts, reporter.stage(f"Vectors of {what}"))
+
+    if paragraphs is None:
+        paragraphs = vectors(DOCUMENT, asked.paragraphs, "paragraphs")
+    questions = vectors(QUERY, asked.questions, "questions")
+    return _places(str(encoder.path), asked, questions, paragraphs)
 
 
 def _against(
@@ -317,11 +344,11 @@ def _ranking(
 ) -> VectorScores:
     texts = read_ranked_texts(data, reporter.say)
     chosen = sample(len(texts), queries.most or ranking.QUERIES, queries.seed)
-    teach = _as_much_of(teacher, encoder)
+    teach = as_much_of(teacher, encoder)
     wanted = encode_blocks(teach, texts, reporter.stage("The teacher's vectors"))
     among = None
     if documents is not None:
-        find = _as_much_of(documents, encoder)
+        find = as_much_of(documents, encoder)
         among = encode_blocks(find, texts, reporter.stage("The teacher's vectors of documents"))
     encode = prompted(encoder.encode, prompts.before)
     given = encode_blocks(encode, texts, reporter.stage("Vectors of texts"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from device_profiles.temporary import temporary_folder
 from profilers.browser.program import wait_for_end
 from profilers.devices.browser_located import located
 from profilers.devices.client import REQUEST_TIMEOUT_S, WorkerClient
+from profilers.devices.local import python_environment
 from profilers.jobs import RuntimeOptions, WorkerLimits
-
-_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 class BrowserClient(WorkerClient):
@@ -47,14 +45,13 @@ class BrowserClient(WorkerClient):
         folder = self._kept.enter_context(temporary_folder())
         self._kept.callback(wait_for_end, folder)  # what runs on writes into it
         words = [sys.executable, "-P", "-m", module]
-        path = os.pathsep.join([str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")])
         try:
             super().__init__(
                 [*words, program, str(library.absolute()), str(folder)],
                 options,
                 limits=limits,
                 request_timeout_s=request_timeout_s,
-                environment={**os.environ, "PYTHONPATH": path.rstrip(os.pathsep)},
+                environment=python_environment(),
             )
         except BaseException:
             self._kept.close()

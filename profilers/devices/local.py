@@ -13,13 +13,14 @@ from profilers.jobs import RuntimeOptions, WorkerLimits
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
-def _environment(options: RuntimeOptions) -> dict[str, str]:
-    """The worker's environment: numeric libraries held to the threads asked for."""
+def python_environment() -> dict[str, str]:
+    """The environment of a worker that is a program of this Python: it finds this package."""
     path = os.environ.get("PYTHONPATH")
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join([str(_PACKAGE_ROOT), *([path] if path else [])])
-    environment["PYTHONSAFEPATH"] = "1"  # a file onnx.py in the caller's folder is not our onnx
-    return environment | thread_variables(options.threads)
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(_PACKAGE_ROOT), *([path] if path else [])]),
+        "PYTHONSAFEPATH": "1",  # a file onnx.py in the caller's folder is not our onnx
+    }
 
 
 class LocalWorker(WorkerClient):
@@ -49,7 +50,7 @@ class LocalWorker(WorkerClient):
             options,
             limits=limits,
             request_timeout_s=request_timeout_s,
-            environment=_environment(options),
+            environment=python_environment() | thread_variables(options.threads),
         )
 
 

@@ -29,7 +29,7 @@ from nasc.lowering.handwritten import kernels
 from nasc.lowering.handwritten.kernels import Heads, Kernel, Shape
 from nasc.lowering.handwritten.number_formats import FORMATS, Format
 from nasc.lowering.handwritten.products import PRODUCTS, Products
-from nasc.lowering.limits import unfit_sizes
+from nasc.lowering.limits import why_unsupported_sizes
 from nasc.networks.network import Array, Network, Tensors
 
 Value = Any
@@ -75,7 +75,7 @@ def _check(network: Network, batch: int, seq_len: int) -> None:
     if any(layer.kind == "mha" for layer in network.layers):
         sizes.add(network.geometry.head_size)
     sizes |= {network.geometry.inner(o.hidden_in) for o in network.layers if o.kind == "ffn"}
-    why = unfit_sizes(
+    why = why_unsupported_sizes(
         "tvm",
         network.architecture.precision,
         network.geometry,

@@ -42,7 +42,7 @@ def limits_of(runtime: str) -> LoweringLimits:
     return LIMITS[runtime]
 
 
-def unfit(runtime: str, precision: str, space: SearchSpace, head: str) -> str | None:
+def why_unsupported(runtime: str, precision: str, space: SearchSpace, head: str) -> str | None:
     """Why networks of a space are not made in a precision that a runtime has; None where they are.
 
     Args:
@@ -54,10 +54,12 @@ def unfit(runtime: str, precision: str, space: SearchSpace, head: str) -> str | 
     geometry = space.geometry
     hidden = {*space.hidden_sizes, geometry.hidden}
     sizes = {*hidden, geometry.head_size, *map(geometry.inner, hidden)}
-    return unfit_sizes(runtime, precision, geometry, head, sizes, f"search space {space.name!r}")
+    return why_unsupported_sizes(
+        runtime, precision, geometry, head, sizes, f"search space {space.name!r}"
+    )
 
 
-def unfit_sizes(
+def why_unsupported_sizes(
     runtime: str, precision: str, geometry: Geometry, head: str, sizes: Collection[int], whose: str
 ) -> str | None:
     """Why a network is not made in a precision that a runtime has; None where it is.
@@ -83,7 +85,7 @@ def unfit_sizes(
     )
 
 
-def made_of(runtime: str, computes: Collection[str]) -> tuple[str, ...]:
+def supported_precisions(runtime: str, computes: Collection[str]) -> tuple[str, ...]:
     """The precisions that networks are lowered in where a runtime computes in some.
 
     Args:

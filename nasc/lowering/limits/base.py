@@ -21,8 +21,8 @@ class LoweringLimits:
 
     Attributes:
         precisions: Number formats that networks are lowered in for it, the truest first.
-        everywhere: Of these, those that it computes in on any processor; of others the device is
-            asked.
+        on_any_processor: Of these, those that it computes in on any processor; of others the device
+            is asked.
         is_compiled: Whether its files are code for what computes on the device.
         by_length: Whether its files hold code for each length: what is measured of one length is
             made for it alone, which is the same code in a fraction of the time.
@@ -33,7 +33,7 @@ class LoweringLimits:
     """
 
     precisions: tuple[str, ...]
-    everywhere: tuple[str, ...]
+    on_any_processor: tuple[str, ...]
     is_compiled: bool = False
     by_length: bool = False
     tuned: tuple[str, ...] = ()

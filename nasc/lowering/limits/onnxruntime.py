@@ -17,4 +17,4 @@ def _why_not(precision: str, geometry: Geometry, head: str) -> str | None:
     return None
 
 
-LIMITS = LoweringLimits(precisions=_PRECISIONS, everywhere=_PRECISIONS, why_not=_why_not)
+LIMITS = LoweringLimits(precisions=_PRECISIONS, on_any_processor=_PRECISIONS, why_not=_why_not)

@@ -6,5 +6,5 @@ from nasc.lowering.limits.base import LoweringLimits
 
 LIMITS = LoweringLimits(
     precisions=("fp32", "bf16", "fp16", "int8"),
-    everywhere=("fp32", "int8"),
+    on_any_processor=("fp32", "int8"),
 )

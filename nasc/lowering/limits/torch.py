@@ -26,7 +26,7 @@ def _why_not(precision: str, geometry: Geometry, head: str) -> str | None:
 
 LIMITS = LoweringLimits(
     precisions=("fp32", "tf32", "bf16", "fp16"),
-    everywhere=("fp32",),
+    on_any_processor=("fp32",),
     is_compiled=True,
     why_not=_why_not,
 )

@@ -42,7 +42,7 @@ def _why_not(precision: str, geometry: Geometry, head: str) -> str | None:
 
 LIMITS = LoweringLimits(
     precisions=("fp32", *HANDWRITTEN),
-    everywhere=("fp32",),
+    on_any_processor=("fp32",),
     is_compiled=True,
     by_length=True,
     tuned=TUNED,

@@ -31,7 +31,7 @@ from nasc.architecture.variant import Variant
 from nasc.errors import ExportError, UsageError
 from nasc.export.onnx import EMITTER_VERSION
 from nasc.latency.memory import file_base_bytes, layer_file_bytes
-from nasc.lowering import LIMITS, Lowering, get_lowering, unfit
+from nasc.lowering import LIMITS, Lowering, get_lowering, why_unsupported
 from nasc.lowering import PRECISIONS as LOWERED
 from nasc.lowering.limits.tvm import HANDWRITTEN
 from nasc.networks.network import Network, random_network
@@ -391,9 +391,9 @@ def test_the_second_text_has_a_token_type_of_its_own(
 def test_runtimes_without_token_types_say_so() -> None:
     space = derived_space(dataclasses.replace(MINILM_L6, separator=102))
     for precision in HANDWRITTEN:
-        said = unfit("tvm", precision, space, "embed")
+        said = why_unsupported("tvm", precision, space, "embed")
         assert said == f"tvm makes {precision} without token types, which tell two texts apart"
-    assert unfit("onnxruntime", "fp32", space, "embed") is None
+    assert why_unsupported("onnxruntime", "fp32", space, "embed") is None
 
 
 @pytest.mark.parametrize(("runtime", "precision", "most"), RELATIVE_MADE)

@@ -99,7 +99,7 @@ def test_the_teacher_reads_paragraphs_once_and_as_much_of_them_as_the_package() 
 
     @contextlib.contextmanager
     def opened(*_: Any, **__: Any) -> Any:
-        yield SimpleNamespace(encode=vectors, max_length=24)
+        yield SimpleNamespace(encode=vectors, max_length=24, path=Path("model.onnx"))
 
     judge = ArtifactEvaluator(context, None, None, opened, ASKED)
     artifact: Any = SimpleNamespace(path=Path("model.onnx"))

@@ -19,7 +19,7 @@ from nasc.errors import TeacherDamaged, TeacherError, UnsupportedFamily
 from nasc.evaluation.encoder import Encoder
 from nasc.evaluation.parity import check_parity, check_reduced
 from nasc.latency.memory import file_bytes
-from nasc.lowering import get_lowering, unfit
+from nasc.lowering import get_lowering, why_unsupported
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import SETTLED, random_network
 from nasc.package.formats import format_of
@@ -206,10 +206,12 @@ def test_other_configurations_are_refused(
 def test_tvm_refuses_it_before_anything_is_measured(folder: Path) -> None:
     space = derived_space(load_teacher(folder).geometry.for_space())
     for precision in ("fp32", "bf16", "int8"):
-        assert "rotary" in (unfit("tvm", precision, space, "embed") or "")
+        assert "rotary" in (why_unsupported("tvm", precision, space, "embed") or "")
     for precision in ("fp32", "bf16"):
-        assert "torch makes no networks" in (unfit("torch", precision, space, "embed") or "")
-    assert unfit("onnxruntime", "int8", space, "embed") is None
+        assert "torch makes no networks" in (
+            why_unsupported("torch", precision, space, "embed") or ""
+        )
+    assert why_unsupported("onnxruntime", "int8", space, "embed") is None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
