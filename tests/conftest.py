@@ -3,7 +3,10 @@
 Lets all tests import `stopped`.
 """
 
+import dataclasses
+import functools
 import itertools
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -84,29 +87,90 @@ def little_patience() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_compiler_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What the native worker's compiler makes for itself once serves all processes of a run."""
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of a run: what one made, under a lock, the others take."""
     root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_compiler_cache(shared_folder: Path) -> Iterator[None]:
+    """What the native worker's compiler makes for itself once serves all processes of a run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(root / "zig"))
+        patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(shared_folder / "zig"))
         yield
 
 
 @pytest.fixture(scope="session")
-def built_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_cache(shared_folder: Path) -> Path:
     """A cache folder that holds the native worker for this machine."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
     from profilers.runner import build
     from profilers.runner.targets import this_machine
 
-    with filelock.FileLock(root / "runner.lock"):
-        build.build_runner(this_machine().name, root / "runner-cache")
-    return root / "runner-cache"
+    with filelock.FileLock(shared_folder / "runner.lock"):
+        build.build_runner(this_machine().name, shared_folder / "runner-cache")
+    return shared_folder / "runner-cache"
+
+
+@pytest.fixture(scope="session")
+def built_for_arm64(built_cache: Path, shared_folder: Path) -> Path:
+    """The same folder, with the native worker for 64-bit ARM and its library, which is fetched."""
+    from profilers.runner import build, library
+
+    with filelock.FileLock(shared_folder / "runner.lock"):
+        build.build_runner("aarch64-linux", built_cache)
+        library.runtime_library("aarch64-linux", built_cache)
+    return built_cache
+
+
+@functools.cache
+def _drawn_once() -> Callable[..., Any]:
+    """Draws networks of random weights, each once in a process.
+
+    Their weights lie by themselves: those drawn are of a pool of 4 MB.
+    """
+    from nasc.networks.network import random_network
+
+    @functools.cache
+    def drawn(*about: Any, **options: Any) -> Any:
+        network = random_network(*about, **options)
+        own = tuple({name: value.copy() for name, value in one.items()} for one in network.tensors)
+        return dataclasses.replace(network, tensors=own)
+
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def networks_drawn_once() -> Iterator[None]:
+    """Tables of the same plan are made of the same networks: to draw one takes 20 ms."""
+    drawn = _drawn_once()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nasc.networks.network.random_network", drawn)
+        yield
+
+
+@pytest.fixture(scope="session")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of SQuAD: 14 paragraphs of words, each with two questions of some of these."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    paragraphs = []
+    for i in range(14):
+        words = list(rng.choice("the cat sat mat dog sun house big small ran slept on".split(), 9))
+        qas = [
+            {
+                "id": f"{i}-{k}",
+                "question": " ".join(words[k : k + 6]),
+                "answers": [{"text": words[0], "answer_start": 0}],
+            }
+            for k in range(2)
+        ]
+        paragraphs.append({"context": " ".join(words), "qas": qas})
+    path = tmp_path_factory.mktemp("squad") / "dev-v1.1.json"
+    path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from nasc.package.kotlin_program import (
 )
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "android"
-HERE = Path(__file__).parent / "unit" / "package" / "kotlin"
+HERE = Path(__file__).parent / "integration" / "package" / "kotlin"
 
 
 @dataclass(frozen=True, slots=True)

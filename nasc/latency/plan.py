@@ -44,6 +44,9 @@ SPECIAL_SHARE = 0.2
 """Of the networks of a small plan: the teacher, the one without any operation, designed ones. All
 others are random, for the errors that calibrate the interval (docs/transfer.md)."""
 
+LEAST_RANDOM = 32
+"""Random networks of a plan at least: each gives an error by which the interval is calibrated."""
+
 N_TARGETS = 256
 N_CANDIDATES = 128
 
@@ -199,7 +202,7 @@ def plan(
         seq_len: Tokens.
         batch: Sentences in a run.
         head: ``embed`` or ``hidden``.
-        n_random: Random networks; None: as many as there are unknowns, at least 32.
+        n_random: Random networks; None: as many as there are unknowns, at least `LEAST_RANDOM`.
         n_designed: Designed networks at least; None: as many as there are unknowns.
 
     Returns:
@@ -214,7 +217,7 @@ def plan(
     rng = np.random.default_rng(seed)
     unknowns = len(basis.unknowns)
     wanted = {
-        "random": max(32, unknowns) if n_random is None else n_random,
+        "random": max(LEAST_RANDOM, unknowns) if n_random is None else n_random,
         "designed": unknowns if n_designed is None else n_designed,
     }
     teacher = space.teacher.with_precision(precision)

@@ -33,6 +33,7 @@ import device_profiles
 from device_profiles import DeviceProfile
 from nasc.architecture.space import PRESETS, Architecture, load_space
 from nasc.cli import main
+from nasc.latency import plan
 from nasc.lowering import get_lowering
 from nasc.networks.network import random_network
 from profilers import (
@@ -57,7 +58,7 @@ from profilers.errors import (
 from profilers.jobs import ModelJob
 from profilers.reference import REFERENCE_NAME, reference_job
 from profilers.runner.glibc import FOLDER_VARIABLE, glibc_files
-from profilers.runner.targets import TARGETS
+from profilers.runner.targets import TARGETS, runner_folder
 from profilers.samples import Step
 
 
@@ -100,9 +101,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keeps the native worker and its library: made and fetched once for all tests."""
-    return tmp_path_factory.mktemp("cache")
+def cache(tmp_path_factory: pytest.TempPathFactory, built_for_arm64: Path) -> Path:
+    """A cache of its own, with the native worker and its library."""
+    folder = tmp_path_factory.mktemp("cache")
+    shutil.copytree(runner_folder(built_for_arm64), runner_folder(folder), dirs_exist_ok=True)
+    return folder
 
 
 @dataclass
@@ -395,13 +398,16 @@ SMALL = {"SEQ_LEN": 4, "HIDDEN": 8, "HEADS": 2, "FFN": 8}
 
 PROFILE = """
 import json, sys
-import nasc.latency.profile, profilers.baseline, profilers.protocol, profilers.reference
-for name, value in json.loads(sys.argv[1]).items():
+import nasc.latency.plan, nasc.latency.profile
+import profilers.baseline, profilers.protocol, profilers.reference
+sizes, nasc.latency.plan.LEAST_RANDOM = json.loads(sys.argv[1])
+for name, value in sizes.items():
     setattr(profilers.reference, name, value)
 nasc.latency.profile.MEASURE_S = 3.0
 profilers.baseline.MAX_RECORD_S, profilers.baseline._ROUNDS = 0.001, 3
 profilers.protocol.QUIET_PATIENCE_S = 1.0
 from nasc.cli import main
+from nasc.latency import plan
 main(sys.argv[2:])
 """
 
@@ -483,7 +489,7 @@ def test_a_profile_is_killed_and_goes_on(
         *("--seq-len", "8", "--precision", "fp32", "--cache", str(bench.cache), "--json"),
     ]
     killed = subprocess.Popen(
-        [sys.executable, "-c", PROFILE, json.dumps(SMALL), *words],
+        [sys.executable, "-c", PROFILE, json.dumps([SMALL, plan.LEAST_RANDOM]), *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -327,7 +327,7 @@ def test_a_package_is_verified_and_a_changed_byte_found(
     *others, latency = report["checks"]
     assert all(check["ok"] is True for check in others), result.stdout
     # It is measured; a machine that is slower now than this cache has seen it leaves the latency
-    # open. When verify says what is tested without a clock in tests/unit/package/test_verify.py.
+    # open. When verify says what is tested without a clock in package/test_verify.py.
     assert latency["name"] == "latency"
     told = report["measured"] is not None or "MeasurementInconsistent" in latency["detail"]
     assert told, result.stdout

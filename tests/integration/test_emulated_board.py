@@ -40,12 +40,15 @@ SMALL = {"SEQ_LEN": 4, "HIDDEN": 8, "HEADS": 2, "FFN": 8}
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory, built_cache: Path) -> Iterator[EmulatedBoard]:
+def board(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[EmulatedBoard]:
     """ONNX Runtime's library, which is large, lies there already; all else is sent."""
     if (lacking := missing()) is not None:
         pytest.skip(lacking)
     try:
-        library = runtime_library("aarch64-linux", built_cache)
+        built: Path = request.getfixturevalue("built_for_arm64")
+        library = runtime_library("aarch64-linux", built)
         digest = _digest(_hashes([(library, library.name)]))
         there = {f"root/.cache/nasc/files/{digest}/{library.name}": library}
         with booted(tmp_path_factory.mktemp("board"), there) as board:

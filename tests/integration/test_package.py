@@ -97,7 +97,7 @@ def test_the_teacher_becomes_a_package_that_verifies(
     *others, latency = report.checks
     assert all(check.ok is True for check in others), [str(check) for check in report.checks]
     # A machine slower now than when the package was measured leaves the latency open.
-    # What is said then is tested without a clock in tests/unit/package/test_verify.py.
+    # What is said then is tested without a clock in tests/integration/package/test_verify.py.
     assert latency.name == "latency"
     assert latency.ok is not False, str(latency)
     assert report.measured is not None or "MeasurementInconsistent" in latency.detail, str(latency)

@@ -3,8 +3,9 @@
 import importlib.util
 import io
 import json
+import os
 import re
-import subprocess
+import runpy
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,13 +35,6 @@ TEXTS = [
     for pattern in ("*.md", "docs/*.md", "benchmarks/**/*.py", "benchmarks/**/*.md")
     for path in ROOT.glob(pattern)
 ]
-LOAD_ALL = """
-import runpy, sys
-from pathlib import Path
-for script in sys.argv[1:]:
-    sys.path[0] = str(Path(script).parent)
-    runpy.run_path(script, run_name="loaded")
-"""
 
 
 def loaded(path: Path) -> ModuleType:
@@ -96,9 +90,19 @@ def test_networks_of_the_quality_benchmarks_have_the_teacher_s_head(
 
 @pytest.mark.slow
 def test_all_load() -> None:
-    command = [sys.executable, "-c", LOAD_ALL, *map(str, SCRIPTS)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    """Each with its own folder on the path; what they set and import of each other is undone."""
+    modules, environment = set(sys.modules), dict(os.environ)
+    try:
+        for script in SCRIPTS:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(sys, "path", [str(script.parent), *sys.path])
+                runpy.run_path(str(script), run_name="loaded")
+    finally:
+        for name in set(sys.modules) - modules:
+            if str(BENCHMARKS) in (getattr(sys.modules[name], "__file__", None) or ""):
+                del sys.modules[name]
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 def test_documents_name_scripts_that_are_there() -> None:

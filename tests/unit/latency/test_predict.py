@@ -30,7 +30,7 @@ def test_without_noise_the_costs_are_recovered_exactly() -> None:
 
 
 @pytest.mark.slow
-@devices(5)
+@devices(4)
 def test_with_noise_predictions_are_better_than_a_single_measurement(seeds: int) -> None:
     errors = []
     for seed in range(seeds):
@@ -45,7 +45,7 @@ def test_with_noise_predictions_are_better_than_a_single_measurement(seeds: int)
 
 
 @pytest.mark.slow
-@devices(10)
+@devices(6)
 def test_costs_lie_within_their_standard_errors(seeds: int) -> None:
     standard = []
     for seed in range(seeds):
@@ -61,7 +61,7 @@ def test_costs_lie_within_their_standard_errors(seeds: int) -> None:
 )
 def test_intervals_cover_nine_of_ten_new_measurements(space: SearchSpace) -> None:
     covered = []
-    for seed in range(24):
+    for seed in range(24 if space is TINY else 10):
         device, solved = fitted(space, seed)
         rng = np.random.default_rng([seed, 2])
         interval = dataclasses.replace(solved.interval, jitter_ms=0.0)  # `TINY` takes no time
@@ -91,7 +91,7 @@ def test_weights_beyond_the_caches_have_a_price_of_their_own() -> None:
     assert np.abs(errors).mean() < 0.004
 
 
-@devices(5)
+@devices(4)
 def test_a_device_that_adds_up_has_no_such_price(seeds: int) -> None:
     for seed in range(seeds):
         _, solved = fitted(MINILM, seed)

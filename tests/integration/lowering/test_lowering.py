@@ -408,7 +408,7 @@ def test_what_is_behind_the_pooling_is_lowered(
     own = {name: value * np.float32(20) for name, value in network.tensors[-1].items()}
     network = dataclasses.replace(network, tensors=(*network.tensors[:-1], own))
     ids, mask = np.arange(12)[None] + 5, np.ones((1, 12), np.int64)
-    path = get_lowering(runtime).lower(network, tmp_path, lengths=(12,)).path
+    path = get_lowering(runtime).lower(network, tmp_path, **of_length(runtime, 12)).path
     session = get_runtime(runtime).open_session(path, RuntimeOptions(runtime))
     found = session.outputs({"input_ids": ids, "attention_mask": mask})[0]
     with torch.no_grad():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from teacher_folders import as_sentence_transformers, edit_json
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -22,8 +23,6 @@ from nasc.teacher.files import TeacherFiles
 from nasc.teacher.library import check_against_library
 from nasc.teacher.modules import read_modules
 from nasc.teacher.tokenizer import separator_of
-
-from .conftest import as_sentence_transformers, edit_json
 
 Folders = Callable[..., Path]
 HEADED = tuple(family for family in FAMILIES if family != "modernbert")

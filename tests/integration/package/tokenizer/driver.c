@@ -1,7 +1,7 @@
 /* Runs the tokenizer for tests: what it is given lies in blocks of exactly its size, so that the
  * sanitizers see every byte read beyond.
  *
- *   driver encode FILE < REQUESTS   texts, as tests/unit/package/tokenizer/port.py packs them
+ *   driver encode FILE < REQUESTS   texts, as tests/integration/package/tokenizer/port.py packs them
  *   driver damage FILE SEED COUNT   opens the file with bytes changed and its checksum renewed
  *   driver bytes FILE SEED COUNT    texts of random bytes
  *   driver long FILE BYTES          texts of one character again and again

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from teacher_folders import as_sentence_transformers, edit_json
 from transformers import AutoTokenizer, pipeline
 from transformers.modeling_outputs import TokenClassifierOutput
 
@@ -25,8 +26,6 @@ from nasc.networks.from_teacher import teacher_network
 from nasc.pipelines.artifact_quality import ArtifactEvaluator
 from nasc.teacher import FAMILIES, Teacher, load_teacher
 from nasc.teacher.library import check_against_library
-
-from .conftest import as_sentence_transformers, edit_json
 
 Folders = Callable[..., Path]
 HEADED = tuple(family for family in FAMILIES if family != "modernbert")

@@ -26,6 +26,8 @@ from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import load_teacher
 from nasc.teacher.folder import DEFAULT_TEACHER
 
+pytestmark = pytest.mark.usefixtures("shared_process")
+
 DATA = {
     "sts-b": "sentence1,sentence2,score\nthe cat,a cat sat here,4\ncat,the,1\nsat,x y z,0\n",
     "sst-2": "sentence,label\nthe cat,1\na cat sat here,0\nx,1\n",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from teacher_folders import edit_json
 
 from nasc.architecture.layers import params
 from nasc.architecture.space import Architecture, Block, derived_space, space_from_dict
@@ -28,8 +29,6 @@ from nasc.supernet.supernet import Supernet
 from nasc.supernet.teacher_pruning import PrunedLoss, pruned_network
 from nasc.teacher import load_teacher
 from nasc.teacher.library import check_against_library
-
-from .conftest import edit_json
 
 Folders = Callable[..., Path]
 SENTENCES = ["the cat sat on a mat and ran to the house", "a dog", "it was big " * 3]

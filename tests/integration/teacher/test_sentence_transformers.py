@@ -13,6 +13,7 @@ import pytest
 import tokenizers
 import transformers
 from safetensors.torch import load_file, save_file
+from teacher_folders import CHAIN, add_dense, as_sentence_transformers, edit_json
 
 from nasc.errors import (
     NascError,
@@ -31,8 +32,6 @@ from nasc.teacher.library import (
     check_against_library,
     load_library,
 )
-
-from .conftest import CHAIN, add_dense, as_sentence_transformers, edit_json
 
 SETTINGS = "sentence_bert_config.json"
 MODEL = "config_sentence_transformers.json"

@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch_package import ARCHITECTURE, GEOMETRY, compiled
 from transformers import BertTokenizer
 
 import device_profiles
 import profilers
-from nasc.architecture.space import Architecture, Block, Geometry
+from nasc.architecture.space import Architecture
 from nasc.evaluation.parity_report import parity_from_dict
-from nasc.lowering import get_lowering
-from nasc.networks.network import random_network
 from nasc.package.build import build_package
 from nasc.package.conditions import Conditions
 from nasc.package.formats import code_refused, torch_folder
@@ -143,10 +142,6 @@ def test_what_is_no_archive_is_an_error(tmp_path: Path, content: bytes) -> None:
         torch_folder.inspect(path)
 
 
-GEOMETRY = Geometry(
-    layers=2, hidden=32, head_size=16, intermediate=64, vocab_size=100, max_positions=48
-)
-ARCHITECTURE = Architecture((Block(32, ("mha", "ffn")),))
 PARITY = {
     "kind": "fp32",
     "max_abs_diff": 1e-6,
@@ -158,10 +153,11 @@ PARITY = {
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizer) -> Path:
+def package(
+    shared_folder: Path, tmp_path_factory: pytest.TempPathFactory, tokenizer: BertTokenizer
+) -> Path:
     """A package of code that torch compiled, measured on a made-up machine."""
-    folder = tmp_path_factory.mktemp("packed")
-    made = get_lowering("torch").lower(random_network(ARCHITECTURE, GEOMETRY), folder)
+    folder, made = tmp_path_factory.mktemp("packed"), compiled(shared_folder)
     inputs = {
         "input_ids": profilers.InputSpec((1, 16), "int64", 0, 100),
         "attention_mask": profilers.InputSpec((1, 16), "int64", 1, 2),

@@ -133,6 +133,7 @@ def details(report: VerifyReport, ok: bool | None) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_process")
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_package_holds_an_ir_and_verifies(packed: Pack, precision: str, tmp_path: Path) -> None:
     flags = read_context()["cpu"]["flags"]
@@ -289,6 +290,7 @@ def test_what_nasc_does_not_write_is_said(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_process")
 def test_a_changed_weight_is_found_whatever_the_hashes_say(package: Path) -> None:
     data = bytearray((package / BIN).read_bytes())
     values = np.frombuffer(data, np.float32, 64, offset=1024)
@@ -303,6 +305,7 @@ def test_a_changed_weight_is_found_whatever_the_hashes_say(package: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_process")
 def test_a_model_that_nasc_would_not_write_is_not_run(package: Path) -> None:
     as_if('type="Add"', 'type="Loop"')(package)
     reseal(package)
@@ -368,6 +371,7 @@ def test_a_model_of_another_runtime_is_no_part_of_a_package(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_process")
 def test_links_are_followed(package: Path, tmp_path: Path) -> None:
     """As in the cache of the Hugging Face hub, whose blobs have names of their own."""
     blobs = tmp_path / "blobs"

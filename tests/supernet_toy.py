@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 import torch
 
 from nasc.architecture.space import SearchSpace
 from nasc.data.tokens import Tokens
 from nasc.supernet.initialize import initialize
 from nasc.supernet.supernet import Supernet
-from nasc.teacher import Teacher
+from nasc.teacher import Teacher, load_teacher
 
 WORDS = "the a cat dog sat on mat ran to house and slept in sun it was big small".split()
 
@@ -73,3 +76,15 @@ def beginning(teacher: Teacher, tokens: Tokens) -> Supernet:
 def state(supernet: Supernet) -> dict[str, torch.Tensor]:
     """A copy of all weights."""
     return {name: value.clone() for name, value in supernet.blocks.state_dict().items()}
+
+
+@pytest.fixture(scope="session")
+def teacher(teacher_folder: Callable[..., Path]) -> Teacher:
+    """A tiny teacher of four layers."""
+    return load_teacher(teacher_folder(layers=4))
+
+
+@pytest.fixture(scope="session")
+def tokens(teacher: Teacher) -> Tokens:
+    """Text for it."""
+    return teacher.tokenize(sentences(96))

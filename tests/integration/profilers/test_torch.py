@@ -17,11 +17,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import torch_package
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
-from torch._inductor.runtime.cache_dir_utils import cache_dir
+from torch_package import ARCHITECTURE, GEOMETRY
 
-from nasc.architecture.space import Architecture, Block, Geometry
+from nasc.architecture.space import Architecture, Block
 from nasc.errors import ExportError
 from nasc.latency.memory import file_bytes
 from nasc.lowering import Artifact, get_lowering
@@ -34,9 +35,6 @@ from profilers.runtimes import get_runtime, torch_cuda
 from profilers.runtimes import torch as runtime
 from profilers.runtimes.torch_onnx import OnnxGraph
 
-GEOMETRY = Geometry(
-    layers=2, hidden=32, head_size=16, intermediate=64, vocab_size=50, max_positions=24
-)
 OPTIONS = RuntimeOptions("torch")
 COMPILES_MORE = pytest.mark.skipif(
     os.environ.get("NASC_TEST_TORCH") != "1",
@@ -45,8 +43,8 @@ COMPILES_MORE = pytest.mark.skipif(
 GPU = {"kind": "cuda", "name": "made up", "driver": "1", "capability": "9.0", "memory_bytes": 1}
 
 
-def network(precision: str = "fp32", operations: tuple[str, ...] = ("mha", "ffn")) -> Network:
-    return random_network(Architecture((Block(32, operations),), precision), GEOMETRY)
+def network(precision: str = "fp32") -> Network:
+    return random_network(Architecture((Block(32, ("mha", "ffn")),), precision), GEOMETRY)
 
 
 def tokens(batch: int, length: int, real: int | None = None) -> dict[str, np.ndarray]:
@@ -63,23 +61,9 @@ def expected(made: Network, feeds: dict[str, np.ndarray]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+def made(shared_folder: Path) -> Artifact:
     """A package of free axes, with every kind of layer; tests must not change it."""
-    folder = tmp_path_factory.mktemp("made")
-    before = _wrappers()
-    made = get_lowering("torch").lower(network(operations=("mha", "ffn", "sep3")), folder)
-    assert _wrappers() <= before  # with weights: none is left in Inductor's cache
-    return made
-
-
-def _wrappers() -> set[Path]:
-    """Libraries in Inductor's cache, but for those that another process is making now."""
-    return {
-        Path(folder) / file
-        for folder, _, files in os.walk(cache_dir())
-        for file in files
-        if ".wrapper." in file and not Path(f"{folder}.lock").exists()
-    }
+    return torch_package.compiled(shared_folder)
 
 
 @pytest.fixture
@@ -96,8 +80,8 @@ def test_texts_of_any_number_and_length_are_what_the_network_gives(made: Artifac
         name: ("int64", [None, None]) for name in ("input_ids", "attention_mask")
     }
     assert session.metadata()["nasc.architecture"] == "32: M F S3 @ fp32"
-    wanted = network(operations=("mha", "ffn", "sep3"))
-    for batch, length, real in ((1, 1, None), (1, 24, 3), (3, 7, 2), (1, 12, None), (5, 1, None)):
+    wanted = random_network(ARCHITECTURE, GEOMETRY)
+    for batch, length, real in ((1, 1, None), (1, 48, 3), (3, 7, 2), (1, 12, None), (5, 1, None)):
         feeds = tokens(batch, length, real)
         found, *_ = session.outputs(feeds)
         assert found.dtype == np.float32
@@ -105,8 +89,7 @@ def test_texts_of_any_number_and_length_are_what_the_network_gives(made: Artifac
 
 
 def test_a_package_is_never_larger_than_said(made: Artifact) -> None:
-    architecture = network(operations=("mha", "ffn", "sep3")).architecture
-    said = file_bytes(architecture, "torch", GEOMETRY, "embed")
+    said = file_bytes(ARCHITECTURE, "torch", GEOMETRY, "embed")
     assert made.size_bytes <= said <= made.size_bytes + 600_000
 
 
@@ -138,9 +121,9 @@ class _Seen:
 @pytest.mark.parametrize(
     ("feeds", "message"),
     [
-        (tokens(1, 25), "of 1 to 24 tokens; given: 1 of 25"),
+        (tokens(1, 49), "of 1 to 48 tokens; given: 1 of 49"),
         (tokens(0, 3), "1 text or more"),
-        (tokens(1, 3) | {"input_ids": np.full((1, 3), 50)}, "no tokens: they are from 0 to 49"),
+        (tokens(1, 3) | {"input_ids": np.full((1, 3), 100)}, "no tokens: they are from 0 to 99"),
         (tokens(1, 3) | {"attention_mask": np.full((1, 3), 2)}, "something else than 0 and 1"),
         (tokens(1, 3) | {"attention_mask": np.ones((1, 2), np.int64)}, "the first of"),
         (tokens(1, 3) | {"input_ids": np.ones((1, 3), np.int32)}, "given: int32"),
@@ -194,7 +177,7 @@ def test_files_are_known_by_their_names(made: Artifact) -> None:
 @COMPILES_MORE
 @pytest.mark.slow
 def test_the_same_network_again_is_the_same_files(made: Artifact, tmp_path: Path) -> None:
-    again = get_lowering("torch").lower(network(operations=("mha", "ffn", "sep3")), tmp_path, "b")
+    again = get_lowering("torch").lower(random_network(ARCHITECTURE, GEOMETRY), tmp_path, "b")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "b.pt2"]
     assert made.path.read_bytes() == again.path.read_bytes()
     assert made.companions[0].read_bytes() == again.companions[0].read_bytes()
