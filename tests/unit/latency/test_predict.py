@@ -61,7 +61,7 @@ def test_costs_lie_within_their_standard_errors(seeds: int) -> None:
 )
 def test_intervals_cover_nine_of_ten_new_measurements(space: SearchSpace) -> None:
     covered = []
-    for seed in range(24 if space is TINY else 10):
+    for seed in range(24):
         device, solved = fitted(space, seed)
         rng = np.random.default_rng([seed, 2])
         interval = dataclasses.replace(solved.interval, jitter_ms=0.0)  # `TINY` takes no time
