@@ -47,7 +47,7 @@ from nasc.utils.torch_device import (
     use_fastest_threads,
 )
 
-RECIPE = 2
+RECIPE = 3
 """Raised when the same configuration would give another network."""
 
 PROBE_SENTENCES = 2048
