@@ -7,13 +7,15 @@ file bit by bit on the same kind of processor.
     OMP_NUM_THREADS=1 python scripts/train_networks.py --corpus wiki-en --steps 25000
         --output nasc/distillation/shipped/minilm-l6.safetensors "192: M | 192: F | 256: F M F"
 
-The file that ships was made by the command that its header holds (`nasc report`).
+`nasc report` tells of the file that ships; `nasc report --json` how it was trained.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
+import sys
 from pathlib import Path
 
 from nasc.context.text_source import MAX_CORPUS
@@ -81,7 +83,12 @@ def main() -> None:
         )
         scores = dataclasses.asdict(compare(wanted, pooled_vectors(teacher, network, judged)))
         print(f"{text}: {scores}", flush=True)
-        recipe = {"config": config.to_dict(), "text_sha256": corpus.sha256}
+        recipe = {
+            "config": config.to_dict(),
+            "sentences": args.sentences,
+            "text_sha256": corpus.sha256,
+            "command": shlex.join(["python", "scripts/train_networks.py", *sys.argv[1:]]),
+        }
         found.append(TrainedNetwork(network, steps, corpus.description, recipe, scores))
     write_trained(args.output, teacher, supernet.space, found)
 

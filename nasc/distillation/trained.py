@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from device_profiles.reading import FileRefused, conform
+from nasc.architecture.heads import MEAN
 from nasc.architecture.layers import layers
 from nasc.architecture.space import SearchSpace, space_from_dict, space_to_dict
 from nasc.errors import CheckpointError, ExportError, UsageError
@@ -49,7 +50,7 @@ _SCHEMA: dict[str, Any] = {
             "maxItems": MOST_NETWORKS,
             "items": {
                 "type": "object",
-                "required": ["architecture", "steps", "text"],
+                "required": ["architecture", "steps", "text", "recipe", "scores"],
                 "properties": {
                     "architecture": _TEXT,
                     "steps": {"type": "integer", "minimum": 1, "maximum": 10**12},
@@ -137,7 +138,7 @@ def read_trained(path: Path, teacher: Teacher) -> tuple[TrainedNetwork, ...]:
         CheckpointError: If the file is missing, damaged or of another teacher.
     """
     header = _header(path)
-    if not _is_of(header, teacher):
+    if not _is_of(header, teacher.sha256, teacher.pooling.mode):
         raise CheckpointError(
             f"the networks in {path} were trained from teacher {header['teacher']['name']!r}, not "
             f"from {teacher.name!r}. Give the same --teacher"
@@ -163,10 +164,34 @@ def shipped_networks(teacher: Teacher) -> tuple[TrainedNetwork, ...]:
     Raises:
         CheckpointError: If a file that comes with nasc is damaged.
     """
+    found = _shipped(teacher.sha256, teacher.pooling.mode)
+    return () if found is None else read_trained(found[0], teacher)
+
+
+def shipped_records(teacher_sha256: str, pooling: str = MEAN.mode) -> tuple[Mapping[str, Any], ...]:
+    """What is known of the trained networks that come with nasc for a teacher, without weights.
+
+    Args:
+        teacher_sha256: `nasc.teacher.Teacher.sha256`.
+        pooling: Of the teacher, out of `nasc.architecture.heads.POOLINGS`.
+
+    Returns:
+        A row for each: ``architecture``, ``steps``, ``text``, ``recipe``, ``scores``.
+
+    Raises:
+        CheckpointError: If a file that comes with nasc is damaged.
+    """
+    found = _shipped(teacher_sha256, pooling)
+    return () if found is None else tuple(found[1]["networks"])
+
+
+def _shipped(teacher_sha256: str, pooling: str) -> tuple[Path, Mapping[str, Any]] | None:
+    """The file that comes with nasc for a teacher, and its header."""
     for path in sorted(FOLDER.glob("*.safetensors")):
-        if _is_of(_header(path), teacher):
-            return read_trained(path, teacher)
-    return ()
+        header = _header(path)
+        if _is_of(header, teacher_sha256, pooling):
+            return path, header
+    return None
 
 
 def _header(path: Path) -> Mapping[str, Any]:
@@ -180,9 +205,9 @@ def _header(path: Path) -> Mapping[str, Any]:
     return header
 
 
-def _is_of(header: Mapping[str, Any], teacher: Teacher) -> bool:
-    of, mode = header["teacher"], teacher.pooling.mode
-    return (of["sha256"], of["pooling"]) == (teacher.sha256, mode)
+def _is_of(header: Mapping[str, Any], teacher_sha256: str, pooling: str) -> bool:
+    of = header["teacher"]
+    return (of["sha256"], of["pooling"]) == (teacher_sha256, pooling)
 
 
 def _is_the_teacher_s(name: str) -> bool:
@@ -220,6 +245,4 @@ def _restored(
             if _is_the_teacher_s(name):
                 own[name] = tensor.cpu().numpy().astype(np.float32)
     network = Network(architecture, space.geometry, head, tuple(tensors), geometry.layer_norm_eps)
-    return TrainedNetwork(
-        network, row["steps"], row["text"], row.get("recipe", {}), row.get("scores", {})
-    )
+    return TrainedNetwork(network, row["steps"], row["text"], row["recipe"], row["scores"])
