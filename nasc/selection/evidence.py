@@ -22,12 +22,14 @@ MOST_POINTS = 100
 SEARCHED = (
     "best: the least predicted loss of all networks of the space within the limits, found exactly, "
     "and the next. compared: the best of each depth by true loss, and a pruned teacher, trained "
-    "for a while; chosen: the one of them that then agreed best with the teacher"
+    "for a while, and networks that come trained with nasc; chosen: the one of them that then "
+    "agreed best with the teacher"
 )
 UNTRAINED = (
     "best: the least predicted loss of all networks of the space within the limits, found exactly, "
-    "and the next. compared: the best of each depth by true loss, and a pruned teacher; chosen: "
-    "the one of them of the least true loss, as nothing was to be trained"
+    "and the next. compared: the best of each depth by true loss, a pruned teacher, and networks "
+    "that come trained with nasc; chosen: the one of them of the least true loss, as nothing was "
+    "to be trained"
 )
 WHOLE = (
     "the full-size network fits the limits and nothing is truer: nothing was searched or trained; "
