@@ -29,7 +29,7 @@ def compiled(root: Path) -> Artifact:
     with filelock.FileLock(root / "torch-package.lock"):
         if not folder.exists():
             made = root / "torch-made"
-            made.mkdir()
+            made.mkdir(exist_ok=True)  # of an attempt that failed
             before = _wrappers()
             get_lowering("torch").lower(random_network(ARCHITECTURE, GEOMETRY), made)
             assert _wrappers() <= before  # with weights: none is left in Inductor's cache
