@@ -1,10 +1,10 @@
 """Costs of a hidden size that a latency table lacks, from three networks that are measured.
 
-A table holds the hidden sizes of its search space. A network of another size all through (one block:
-a map into its size, its operations, a map out of it) has three costs that are not there: of the
-maps, of attention and of the feed-forward layer. All of the teacher's layers, one of them, and as
-many attentions alone determine them, beside the embedding's cost, which is in the table. Whatever
-the split, the whole network is predicted to take what it was measured to take.
+A table holds the hidden sizes of its search space. A network of another size all through (one
+block: a map into its size, its operations, a map out of it) has three costs that are not there: of
+the maps, of attention and of the feed-forward layer. All of the teacher's layers, one of them, and
+as many attentions alone determine them, beside the embedding's cost, which is in the table.
+Whatever the split, the whole network is predicted to take what it was measured to take.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,17 @@ G = TINY.geometry
 SIZE = 24
 MAPS_MS, ATTENTION_MS, FFN_MS = 0.04, 0.3, 0.5
 HEADS = ("embed", "hidden")
+
+
+def table_with(head: str, **changes: Any) -> LatencyTable:
+    """A table of networks with a head."""
+    table = make_table(**changes)
+    kinds = table.entries["kind"].replace("head_embed", f"head_{head}")
+    return dataclasses.replace(
+        table,
+        key=dataclasses.replace(table.key, head=head),
+        entries=table.entries.assign(kind=kinds),
+    )
 
 
 def observed(
@@ -47,7 +59,7 @@ def sized(table: LatencyTable, noise: tuple[float, float, float] = (0, 0, 0)) ->
 @pytest.mark.parametrize("streaming", [Streaming(), Streaming(5_000.0, 1e-5)])
 @pytest.mark.parametrize("head", HEADS)
 def test_what_layers_cost_is_found(head: str, streaming: Streaming) -> None:
-    table = make_table(head=head, streaming=streaming)
+    table = table_with(head, streaming=streaming)
     narrow = Architecture.narrowed(G, SIZE).with_precision("int8")
     assert not table.prices(narrow)
     with pytest.raises(LookupMiss):
@@ -59,7 +71,7 @@ def test_what_layers_cost_is_found(head: str, streaming: Streaming) -> None:
     into = found.cost_ms(Layer("border", G.hidden, SIZE))
     out = found.cost_ms(Layer(f"head_{head}", SIZE, G.hidden))
     assert into + out == pytest.approx(MAPS_MS)
-    # a map of every token costs what the map into the size does, one of the pooled row nearly nothing
+    # a map of every token costs what that into the size does, one of the pooled row next to nothing
     assert out / into == pytest.approx(1.0 if head == "hidden" else 1 / table.key.seq_len)
     # what was there is as it was
     old = Architecture(tuple(TINY.blocks())[:1] * 2, "int8")
@@ -109,7 +121,7 @@ def test_the_statement_says_what_was_measured_beside_the_table() -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 def test_guesses_lie_between_what_is_known(head: str) -> None:
-    table = make_table(head=head)
+    table = table_with(head)
     found = with_guessed_sizes(table, (8, 16, 24))
     for kind in ("mha", "ffn"):
         low, guess, high = (found.cost_ms(Layer(kind, h, h)) for h in (16, 24, 32))
