@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def table_with(head: str, **changes: Any) -> LatencyTable:
 
 
 def observed(
-    table: LatencyTable, networks: SizeNetworks, noise: tuple[float, float, float] = (0, 0, 0)
+    table: LatencyTable, networks: SizeNetworks, noise: Sequence[float] = (0, 0, 0)
 ) -> dict[Architecture, Observation]:
     """Each as its layers add up to, times its noise."""
     found = {}
@@ -51,7 +52,7 @@ def observed(
     return found
 
 
-def sized(table: LatencyTable, noise: tuple[float, float, float] = (0, 0, 0)) -> LatencyTable:
+def sized(table: LatencyTable, noise: Sequence[float] = (0, 0, 0)) -> LatencyTable:
     networks = SizeNetworks.of(G, SIZE, table.key.precision)
     return with_size(table, SIZE, observed(table, networks, noise))
 
@@ -96,7 +97,7 @@ def test_errors_are_those_of_what_was_measured() -> None:
     table = make_table()
     rng = np.random.default_rng(0)
     costs = [
-        sized(table, tuple(rng.normal(0, 0.01, 3))).entries["cost_ms"].to_numpy()[-4:-1]
+        sized(table, list(rng.normal(0, 0.01, 3))).entries["cost_ms"].to_numpy()[-4:-1]
         for _ in range(1000)
     ]
     stated = sized(table).entries["std_error_ms"].to_numpy()[-4:-1]
