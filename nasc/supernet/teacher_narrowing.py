@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor
 
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import Architecture
@@ -59,10 +58,11 @@ def narrowed_network(
             trace, x = trace_layer(g, eps, mha, ffn, x, mask, real)
             yield mha, ffn, trace
 
-    products = outer(entry[real])
+    products = entry[real].T @ entry[real]
     for _, _, trace in traces():
-        products += outer(trace.middle) + outer(trace.after)
-    basis = leading(products, hidden).float()
+        for states in (trace.middle, trace.after):
+            products += states.T @ states
+    basis = leading(products, hidden)
     enter = {"weight": basis.T, "bias": torch.zeros(hidden)}
     x = apply_layer(Layer("border", g.hidden, hidden), enter, entry, mask, g, eps)
     tensors: list[Weights] = [embedding(teacher), enter]
@@ -77,8 +77,3 @@ def narrowed_network(
     )
     architecture = Architecture.narrowed(g, hidden).with_precision(precision)
     return Network(architecture, g, head, arrays, eps)
-
-
-def outer(states: Tensor) -> Tensor:
-    """Sum over states of their outer products, (size, size) in double precision."""
-    return (states.T @ states).double()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from supernet_toy import sentences
 
 from nasc.architecture.heads import Pooling
@@ -16,6 +17,7 @@ from nasc.evaluation.agreement import pooled_cosine
 from nasc.evaluation.torch_vectors import pooled_vectors
 from nasc.networks.network import Network, random_network
 from nasc.supernet.initialize import initialize
+from nasc.supernet.projection import leading
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.teacher_narrowing import narrowed_network
 from nasc.supernet.train import train_length
@@ -50,8 +52,19 @@ def supernet_start(teacher: Teacher, hidden: int) -> Network:
     return supernet.extract(Architecture((block,), "int8"))
 
 
-def test_it_begins_as_a_supernet_of_one_block(any_teacher: Teacher) -> None:
-    """Of every kind of layers and positions; columns of the basis may have the other sign."""
+def signed(states: torch.Tensor, hidden: int) -> torch.Tensor:
+    """Directions whose signs are no matter of rounding: layer normalisation sees them."""
+    found = leading(states, hidden)
+    largest = found.abs().argmax(0)
+    return found * found.gather(0, largest[None]).sign()
+
+
+def test_it_begins_as_a_supernet_of_one_block(
+    any_teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every kind of layers and positions."""
+    for module in ("initialize", "teacher_narrowing"):
+        monkeypatch.setattr(f"nasc.supernet.{module}.leading", signed)
     ours, theirs = narrowed(any_teacher, 16), supernet_start(any_teacher, 16)
     assert ours.architecture == theirs.architecture
     assert str(ours.architecture) == "16: M F M F @ int8"
@@ -60,7 +73,7 @@ def test_it_begins_as_a_supernet_of_one_block(any_teacher: Teacher) -> None:
     found, wanted = (
         pooled_vectors(any_teacher, one.with_precision("fp32"), texts) for one in (ours, theirs)
     )
-    np.testing.assert_allclose(found, wanted, atol=2e-3)
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_it_begins_near_the_teacher_and_the_nearer_the_wider(any_teacher: Teacher) -> None:
