@@ -22,7 +22,7 @@ from nasc.architecture.layers import macs
 from nasc.architecture.space import PRESETS, Architecture
 from nasc.data import load_corpus
 from nasc.data.tokens import Batch
-from nasc.distillation.train import DistillConfig, step_loss, teacher_states, trainable
+from nasc.distillation.train import DistillConfig, step_loss, teacher_target, trainable
 from nasc.supernet.batches import TrainBatches
 from nasc.supernet.initialize import initialize
 from nasc.supernet.prepare import teacher_initialised_space
@@ -91,7 +91,7 @@ def main() -> None:
 
         def run(batch: Batch, step: int, bf16: bool) -> float:
             config = DistillConfig(1, bf16=bf16)
-            target = teacher_states(teacher, config, batch).float()
+            target = teacher_target(teacher, config, batch).float()
             step_loss(model, config, batch, target).backward()
             finish()
             return flops(batch, macs(architecture, space.geometry, batch.input_ids.shape[1]))

@@ -23,6 +23,7 @@ from nasc.context.text_source import load_text
 from nasc.data import Corpus
 from nasc.data.prompts import DOCUMENT, QUERY
 from nasc.data.texts import Text
+from nasc.distillation.trained import TrainedNetwork, shipped_networks
 from nasc.errors import UsageError
 from nasc.evaluation.encoder import Vectors
 from nasc.latency.lengths import LengthMixture
@@ -190,6 +191,19 @@ class RunInputs:
         if (s.space, s.train_minutes, s.train_steps) != (None, None, None):
             return None
         return shipped_supernet(self.teacher.sha256, self.teacher.pooling.mode)
+
+    @cached_property
+    def trained_networks(self) -> tuple[TrainedNetwork, ...]:
+        """Networks that come trained with nasc, where nothing else is asked for than it comes with.
+
+        Raises:
+            CheckpointError: If their file is damaged.
+        """
+        if self.supernet_path is None or self.settings.supernet is not None:
+            return ()
+        if self.trained_head != self.teacher.head():
+            return ()
+        return shipped_networks(self.teacher)
 
     @cached_property
     def whole_space(self) -> SearchSpace:

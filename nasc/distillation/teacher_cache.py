@@ -1,8 +1,9 @@
 """Batches of a distillation, with what the teacher says of them.
 
 The teacher's pass takes about half of a step, since it is larger than who learns from it. So
-batches are seen several times in a window that slides over the text, and the teacher's states are
-kept from the first time on (benchmarks/training/distill_recipes.py).
+batches are seen several times in a window that slides over the text, and the teacher's states, or
+its vectors where those are enough, are kept from the first time on
+(benchmarks/training/distill_recipes.py).
 """
 
 from __future__ import annotations
@@ -72,22 +73,22 @@ class Schedule:
 
 @dataclass(slots=True)
 class TeacherBatches:
-    """The batch of every step with the teacher's states; both depend on seed and step alone.
+    """The batch of every step with what the teacher says of it; both depend on seed and step alone.
 
     Attributes:
         batches: The text.
         schedule: Which of them makes a step.
-        states: The teacher's, (batch, seq_len, hidden), of a batch.
+        ask: The teacher's states (batch, seq_len, hidden) or vectors (batch, size) of a batch.
     """
 
     batches: TrainBatches
     schedule: Schedule
-    states: Callable[[Batch], Tensor]
+    ask: Callable[[Batch], Tensor]
     _kept: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
     _number: int = field(default=0, init=False, repr=False)
 
     def at(self, step: int) -> tuple[Batch, Tensor]:
-        """Batch and states of a step."""
+        """Batch and target of a step."""
         number, index, again = self.schedule.at(step)
         if number != self._number:
             self._kept.clear()
@@ -96,13 +97,12 @@ class TeacherBatches:
         if index in self._kept:
             return batch, self._kept[index].float()
         # Rounded the first time too, so that a run that was killed goes on as it would have.
-        found = self.states(batch).half()
+        found = self.ask(batch).half()
         if again:
             self._kept[index] = found
         return batch, found.float()
 
 
-def window_of(batches: TrainBatches, hidden: int) -> int:
-    """Batches whose states, of so many numbers a token, take `MOST_BYTES` in half precision."""
-    tokens = batches.batch_size * float(batches.tokens.lengths.double().mean())
-    return max(LEAST_BATCHES, int(MOST_BYTES / (2 * hidden * tokens)))
+def window_of(numbers: float) -> int:
+    """Batches of which the teacher's words, so many numbers a batch, take `MOST_BYTES` in half."""
+    return max(LEAST_BATCHES, int(MOST_BYTES / (2 * numbers)))

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nasc.architecture.heads import gives_scores, pooling_of, scores_tokens
+from nasc.architecture.heads import gives_scores, gives_vector, pooling_of, scores_tokens
 from nasc.data import Corpus
 from nasc.data.tokens import Batch
 from nasc.distillation.teacher_cache import Schedule, TeacherBatches, window_of
@@ -37,7 +37,7 @@ from nasc.supernet.train import (
     relative_error,
     train_length,
 )
-from nasc.teacher import Teacher
+from nasc.teacher import Teacher, sentence_vectors
 from nasc.utils.files import content_key, locked
 from nasc.utils.progress import Progress, Reporter
 from nasc.utils.torch_device import (
@@ -47,7 +47,7 @@ from nasc.utils.torch_device import (
     use_fastest_threads,
 )
 
-RECIPE = 2
+RECIPE = 3
 """Raised when the same configuration would give another network."""
 
 PROBE_SENTENCES = 2048
@@ -58,6 +58,9 @@ MOST_SCALE = 2.0
 
 LEAST_SPREAD = 1e-3
 """Variance of a batch's scores below which it is not divided by: all its texts score alike."""
+
+HIDDEN_WEIGHT = 1.0
+"""Of hidden states, where they are trained on: what a head other than the teacher's is put on."""
 
 SLACK = 1.15
 """A step of a training takes longer than one that changes no weight."""
@@ -74,7 +77,8 @@ class DistillConfig:
             linear warm-up over the first tenth, then a cosine to 0.
         weight_decay: Of AdamW.
         clip: Largest norm of the gradient.
-        hidden_weight: Of the error of hidden states.
+        hidden_weight: Of the error of hidden states; at 0 the teacher's vectors alone are kept of
+            it, where those are what it gives.
         pooled_weight: Of the sentence vectors' distance.
         similarity_weight: Of the error of similarities within the batch.
         passes: How often a batch is seen: see `nasc.distillation.teacher_cache`.
@@ -90,7 +94,7 @@ class DistillConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     clip: float = 1.0
-    hidden_weight: float = 1.0
+    hidden_weight: float = HIDDEN_WEIGHT
     pooled_weight: float = 5.0
     similarity_weight: float = 5.0
     passes: int = 2
@@ -130,7 +134,8 @@ def distill_loss(
     Args:
         config: The weights of the parts.
         states: The student's last hidden states, (batch, seq_len, hidden).
-        target: The teacher's, the same shape.
+        target: The teacher's, the same shape; or its vectors (batch, size), not scaled, where
+            hidden states have no weight.
         attention_mask: (batch, seq_len).
         pooling: By which vectors are made of states, out of `nasc.architecture.heads.POOLINGS`.
         behind: What the teacher has between the pooling and the vector; None: nothing.
@@ -144,14 +149,18 @@ def distill_loss(
         ours, theirs = behind(states)[real], behind(target)[real]
         return loss + config.pooled_weight * _score_error(ours, theirs)
     mask = Mask.of(attention_mask)
-    ours, theirs = pool(states, mask, pooling), pool(target, mask, pooling)
-    if behind is not None:
-        ours, theirs = behind(ours), behind(theirs)
-    if scores:
+
+    def vectors(x: Tensor) -> Tensor:
+        pooled = pool(x, mask, pooling)
+        return pooled if behind is None else behind(pooled)
+
+    ours, theirs = vectors(states), target if target.dim() == 2 else vectors(target)
+    loss = ours.new_zeros(())
+    if config.hidden_weight:
         loss = config.hidden_weight * relative_error(states, target, attention_mask.bool())
+    if scores:
         return loss + config.pooled_weight * _score_error(ours, theirs)
     ours, theirs = functional.normalize(ours, dim=-1), functional.normalize(theirs, dim=-1)
-    loss = config.hidden_weight * relative_error(states, target, attention_mask.bool())
     loss = loss + config.pooled_weight * (1 - (ours * theirs).sum(-1)).mean()
     error = ours @ (theirs if config.query_only else ours).T - theirs @ theirs.T
     return loss + config.similarity_weight * error.square().mean()
@@ -163,21 +172,38 @@ def _score_error(ours: Tensor, theirs: Tensor) -> Tensor:
     return (ours - theirs).square().mean() / spread
 
 
+def follows_vectors(teacher: Teacher, config: DistillConfig) -> bool:
+    """Whether a training needs nothing of the teacher but its vectors."""
+    return config.hidden_weight == 0 and gives_vector(teacher.head())
+
+
 @torch.no_grad()
-def teacher_states(teacher: Teacher, config: DistillConfig, batch: Batch) -> Tensor:
-    """The teacher's last hidden states of a batch: (batch, seq_len, hidden)."""
+def teacher_target(teacher: Teacher, config: DistillConfig, batch: Batch) -> Tensor:
+    """What a batch is trained on: see `distill_loss`."""
     with torch.autocast(teacher.device.type, torch.bfloat16, enabled=config.bf16):
         here = batch.to(teacher.device)
-        return teacher.hidden_states(here.input_ids, here.attention_mask)[-1]
+        states = teacher.hidden_states(here.input_ids, here.attention_mask)[-1]
+    if not follows_vectors(teacher, config):
+        return states
+    unscaled = dataclasses.replace(teacher.pooling, scaled=False)
+    return sentence_vectors(states.float(), here.attention_mask, unscaled, teacher.dense)
+
+
+def window_for(teacher: Teacher, batches: TrainBatches, config: DistillConfig) -> int:
+    """Batches of which what the teacher says of them is kept at a time."""
+    if follows_vectors(teacher, config):
+        return window_of(batches.batch_size * float(teacher.vector_size))
+    tokens = batches.batch_size * float(batches.tokens.lengths.double().mean())
+    return window_of(tokens * teacher.geometry.hidden)
 
 
 def teacher_batches_of(
     teacher: Teacher, batches: TrainBatches, config: DistillConfig
 ) -> TeacherBatches:
-    """The batches of a training with the teacher's states."""
-    window = window_of(batches, teacher.geometry.hidden)
+    """The batches of a training with what the teacher says of them."""
+    window = window_for(teacher, batches, config)
     schedule = Schedule(config.steps, config.passes, window, batches.per_epoch, config.seed)
-    return TeacherBatches(batches, schedule, partial(teacher_states, teacher, config))
+    return TeacherBatches(batches, schedule, partial(teacher_target, teacher, config))
 
 
 def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: Tensor) -> Tensor:
@@ -187,7 +213,7 @@ def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: 
         model: What is trained.
         config: Which loss, and whether bfloat16 is computed in.
         batch: Of token ids, wherever they are.
-        target: (batch, seq_len, teacher's hidden size), the teacher's states.
+        target: What the teacher says of it: see `distill_loss`.
     """
     batch = batch.to(target.device)
     mask = Mask.of(batch.attention_mask)
@@ -432,8 +458,8 @@ def steps_for(
 
     def one(step: int) -> None:
         batch, begin = batches.at(step), time.perf_counter()
-        target = teacher_states(teacher, config, batch).float()
-        float(target[0, 0, 0])  # waits for a GPU
+        target = teacher_target(teacher, config, batch).float()
+        float(target.flatten()[0])  # waits for a GPU
         told_s.append(time.perf_counter() - begin)
         loss = step_loss(model, config, batch, target)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -442,10 +468,8 @@ def steps_for(
 
     step_s = mean_step_s(one, seconds)
     teacher_s = float(np.mean(told_s[1:]))
-    window, available = (
-        window_of(batches, teacher.geometry.hidden),
-        -(-sentences // config.batch_size),
-    )
+    window = window_for(teacher, batches, config)
+    available = -(-sentences // config.batch_size)
 
     def took_s(steps: int) -> float:
         schedule = Schedule(steps, config.passes, window, available, config.seed)

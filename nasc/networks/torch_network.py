@@ -186,8 +186,24 @@ def attention_context(t: Mapping[str, Tensor], x: Tensor, mask: Mask, head_size:
         q, k = rotate(q, by), rotate(k, by)
         beyond = window_scores(t["window"], seq_len)
         scores = scores if beyond is None else scores + beyond
-    mixed = functional.scaled_dot_product_attention(q, k, heads("v"), attn_mask=scores.to(x.dtype))
+    mixed = _attended(q, k, heads("v"), scores)
     return mixed.transpose(1, 2).reshape(batch, seq_len, hidden)
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor, scores: Tensor) -> Tensor:
+    """Values by the attention of queries to keys, (batch, heads, seq_len, head size) all of them.
+
+    On a processor the gradient of torch's fused attention takes up to six times as long in bfloat16
+    as in float32 (torch 2.13, benchmarks/training/attention_gradient.py): it is computed in that.
+    """
+    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad
+    if not slow:
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=scores.to(q.dtype))
+    with torch.autocast("cpu", enabled=False):
+        mixed = functional.scaled_dot_product_attention(
+            q.float(), k.float(), v.float(), attn_mask=scores.float()
+        )
+    return mixed.to(q.dtype)
 
 
 def embed(t: Mapping[str, Tensor], input_ids: Tensor, eps: float, separator: int | None) -> Tensor:

@@ -115,19 +115,24 @@ class TrainingRecord:
         supernet_steps: Of the supernet that was searched; None where none was.
         supernet_text: What that was trained on, in words.
         supernet_operations: Symbols of the operations that it holds.
+        trained_text: What a network that comes trained with nasc was trained on, in words; None of
+            one that was trained for this package.
     """
 
     distill_steps: int = 0
     supernet_steps: int | None = None
     supernet_text: str | None = None
     supernet_operations: str | None = None
+    trained_text: str | None = None
 
     def __post_init__(self) -> None:
-        make_printable(self, "supernet_text", "supernet_operations")
+        make_printable(self, "supernet_text", "supernet_operations", "trained_text")
 
     def __str__(self) -> str:
         """In words, for people."""
         text = f"{self.distill_steps:,} steps by itself"
+        if self.trained_text is not None:
+            text += f", as it comes trained with nasc, on {self.trained_text}"
         if self.supernet_steps is None:
             return text
         text += f"; out of a supernet of {self.supernet_steps:,} steps on {self.supernet_text}"

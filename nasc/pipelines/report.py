@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nasc.distillation.trained import shipped_records
 from nasc.errors import UsageError
 from nasc.pipelines.plots import (
     check_csv,
@@ -44,6 +45,8 @@ class SupernetReport:
         empty_bins: Bins that held nothing from the start; None if it was not shrunk.
         latency_table: What is to be said of the latency table that it was shrunk by
             (`LatencyTable.note`).
+        trained: A row for each network that comes trained with nasc beside it: architecture, steps,
+            text, recipe, scores.
     """
 
     supernet: Path
@@ -58,6 +61,7 @@ class SupernetReport:
     left: tuple[tuple[Mapping[str, Any], ...], ...] | None
     empty_bins: tuple[int, ...] | None
     latency_table: str | None = None
+    trained: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
@@ -67,6 +71,7 @@ class SupernetReport:
         return values | {
             "supernet": str(self.supernet),
             "history": list(self.history),
+            "trained": list(self.trained),
             "left": None if self.left is None else [list(rows) for rows in self.left],
             "empty_bins": None if self.empty_bins is None else list(self.empty_bins),
         }
@@ -91,6 +96,9 @@ class SupernetReport:
             rows.append(("empty bins", f"{', '.join(map(str, self.empty_bins))}: from the start"))
         if self.latency_table is not None:
             rows.append(("note", self.latency_table))
+        for one in self.trained:
+            scores = ", ".join(f"{name} {value:.4g}" for name, value in one["scores"].items())
+            rows.append(("trained", f"{one['architecture']}: {one['steps']:,} steps; {scores}"))
         return rows
 
 
@@ -119,7 +127,10 @@ def report(
         check_plot(plot, force)
     if csv is not None:
         check_csv(csv, force)
-    supernet = supernet or shipped_supernet(DEFAULT_TEACHER_SHA256)
+    trained: tuple[Mapping[str, Any], ...] = ()
+    if supernet is None:
+        supernet = shipped_supernet(DEFAULT_TEACHER_SHA256)
+        trained = shipped_records(DEFAULT_TEACHER_SHA256)
     if supernet is None:
         raise UsageError("no supernet comes with nasc for the default teacher: name a file")
     header = read_supernet_header(supernet)
@@ -144,4 +155,5 @@ def report(
         left=None if left is None else tuple(map(tuple, left)),
         empty_bins=tuple(empty_bins(shrunk)) if shrunk else None,
         latency_table=shrunk.get("latency_table"),
+        trained=trained,
     )

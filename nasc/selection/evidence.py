@@ -22,14 +22,16 @@ MOST_POINTS = 100
 _COMPARED = (
     "best: the least predicted loss of all networks of the space within the limits, found exactly, "
     "and the next. compared: the best of each depth by true loss and, where they fit, a pruned "
-    "teacher and the teacher narrowed to one hidden size, which need not be networks of the space"
+    "teacher and the teacher narrowed to one hidden size"
 )
+_OTHERS = "networks that come trained with nasc. Those behind the first need not be of the space"
 SEARCHED = (
-    f"{_COMPARED}; each was trained for a while. chosen: the one of them that then agreed best "
-    "with the teacher"
+    f"{_COMPARED}, trained for a while, and {_OTHERS}. chosen: the one of them that then agreed "
+    "best with the teacher"
 )
 UNTRAINED = (
-    f"{_COMPARED}. chosen: the one of them of the least true loss, as nothing was to be trained"
+    f"{_COMPARED}, and {_OTHERS}. chosen: the one of them of the least true loss, as nothing was "
+    "to be trained"
 )
 WHOLE = (
     "the full-size network fits the limits and nothing is truer: nothing was searched or trained; "

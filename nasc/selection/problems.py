@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -97,23 +97,41 @@ def fastest(
 def whole_teacher(
     context: RunContext, limits: Limits, variants: Sequence[Variant]
 ) -> Solution | None:
-    """The full-size network where it is predicted to fit: the fastest of the truest, if any.
-
-    All of `LOSSLESS` count as equally true; of the others the one that loses least goes first.
-    """
+    """The full-size network where it is predicted to fit: the fastest of the truest, if any."""
     if not context.space.keep:
         return None
-    whole = context.space.teacher
+    loss = context.supernet.measure_whole_loss
+    return truest(context, context.space.teacher, limits, variants, loss)
+
+
+def truest(
+    context: RunContext,
+    architecture: Architecture,
+    limits: Limits,
+    variants: Sequence[Variant],
+    loss: Callable[[Variant], float],
+) -> Solution | None:
+    """The fastest of the truest variants in which a network is predicted to fit, if any.
+
+    All of `LOSSLESS` count as equally true; of the others the one that loses least goes first.
+
+    Args:
+        context: Geometry, head and tables.
+        architecture: The network, in any precision.
+        limits: What must hold.
+        variants: Those that may be chosen.
+        loss: What a variant loses; asked where several fit that lose something.
+    """
     true = [v for v in variants if v.precision in LOSSLESS]
-    found = fastest(context, whole, limits, true)
+    found = fastest(context, architecture, limits, true)
     if found is not None:
         return found
     lossy = [v for v in variants if v.precision not in LOSSLESS]
-    fitting = [v for v in lossy if fastest(context, whole, limits, [v]) is not None]
+    fitting = [v for v in lossy if fastest(context, architecture, limits, [v]) is not None]
     fitting = [v for v in fitting if truer_of(v) not in fitting]
     if len(fitting) > 1:
-        fitting = sorted(fitting, key=context.supernet.measure_whole_loss)[:1]
-    return fastest(context, whole, limits, fitting)
+        fitting = sorted(fitting, key=loss)[:1]
+    return fastest(context, architecture, limits, fitting)
 
 
 def at_equal_quality(

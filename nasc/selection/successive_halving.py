@@ -6,7 +6,7 @@ last block shows most before training, not after it. So the best of each kind of
 the best without blocks of the teacher, by the predicted loss and as if all positions were equally
 sensitive, the best pruned teacher, and the teacher narrowed to one hidden size, are trained for a
 part of the budget, as in successive halving (Jamieson and Talwalkar, AISTATS 2016), and the one
-that agrees best goes on.
+that agrees best goes on. Networks that come trained with nasc are compared as they are.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.data.heldout import scored_sentences
 from nasc.distillation.train import DistillConfig, distill_cached
+from nasc.distillation.trained import TrainedNetwork
 from nasc.errors import InfeasibleLimits, TrainingDiverged
 from nasc.evaluation.agreement import Quality, compare, pooled_cosine
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.networks.network import Network
-from nasc.selection.problems import at_equal_quality, priced, problem_of
+from nasc.selection.problems import at_equal_quality, priced, problem_of, truest
 from nasc.selection.true_loss import by_true_loss, shortlist
 from nasc.selection.widest import widest
 from nasc.solver.frontier import solve
@@ -52,10 +53,12 @@ class Candidate:
     Attributes:
         ranked: With its costs and its loss before training.
         network: With its weights.
+        trained: How it was trained where it comes trained with nasc: it is compared as it is.
     """
 
     ranked: Ranked
     network: Network
+    trained: TrainedNetwork | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class TrainedCandidate:
         network: With its weights after the short training.
         runtime: What runs it.
         steps: Of that training.
+        trained: See `Candidate`; its steps are those of `steps`.
         quality: Agreement with the teacher on the sentences that choose networks, in fp32.
         variant_loss: What the variant is expected to take off the cosine.
     """
@@ -73,6 +77,7 @@ class TrainedCandidate:
     network: Network
     runtime: str
     steps: int
+    trained: TrainedNetwork | None
     quality: Quality
     variant_loss: float
 
@@ -134,10 +139,10 @@ def best_of(context: RunContext, kind: Problem) -> Ranked:
 
 
 def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> list[Candidate]:
-    """The best network of each search by true loss, without repetition, and what is none of it.
+    """The best network of each search by true loss, without repetition, and those beside it.
 
-    That is a pruned teacher and one narrowed to one hidden size. Each of the others is in the
-    variant that is fastest at the same quality.
+    Beside the search are a pruned teacher, one narrowed to one hidden size, and networks that come
+    trained with nasc. Those of the searches are in the variant that is fastest at the same quality.
 
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
@@ -155,11 +160,34 @@ def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant])
             found.append(dataclasses.replace(best, solution=solution))
     cut = context.supernet.prepare().supernet.extract
     entered = [Candidate(r, cut(r.solution.architecture, context.trained_head)) for r in found]
-    for rival in (pruned_teacher, narrowed_teacher):
-        one = rival(context, limits, variants)
-        if one is not None:
-            entered.append(one)
-    return entered
+    rivals = (pruned_teacher, narrowed_teacher)
+    made = [rival(context, limits, variants) for rival in rivals]
+    return [
+        *entered,
+        *(one for one in made if one is not None),
+        *trained_networks(context, limits, variants),
+    ]
+
+
+def trained_networks(
+    context: RunContext, limits: Limits, variants: Sequence[Variant]
+) -> list[Candidate]:
+    """Networks that come trained with nasc and fit, each in the truest variant in which it does."""
+    found: list[Candidate] = []
+    if not context.inputs.trained_networks:
+        return found
+    lost = context.supernet.measure_variant_loss
+    sentences = scored_sentences(context.corpus)
+    wanted = teacher_vectors(context.teacher, sentences)
+    for one in context.inputs.trained_networks:
+        solution = truest(context, one.network.architecture, limits, variants, lost)
+        if solution is None:
+            continue
+        network = one.network.with_precision(solution.architecture.precision)
+        loss = 1 - pooled_cosine(wanted, pooled_vectors(context.teacher, network, sentences))
+        ranked = Ranked(solution, loss + lost(solution.variant), 0)
+        found.append(Candidate(ranked, network, one))
+    return found
 
 
 def pruned_teacher(
@@ -243,8 +271,8 @@ def run_halving(
     for place, one in enumerate(entered):
         architecture, network = one.network.architecture, one.network
         progress(place, len(entered), str(architecture))
-        steps = 0
-        if not architecture.is_teacher:
+        steps = 0 if one.trained is None else one.trained.steps
+        if one.trained is None and not architecture.is_teacher:
             try:
                 network, steps = distill_cached(
                     network,
@@ -262,7 +290,7 @@ def run_halving(
         found = compare(wanted, pooled_vectors(context.teacher, network, sentences), documents)
         lost = context.supernet.measure_variant_loss(one.ranked.solution.variant)
         runtime = one.ranked.solution.runtime
-        held.append(TrainedCandidate(network, runtime, steps, found, lost))
+        held.append(TrainedCandidate(network, runtime, steps, one.trained, found, lost))
         context.reporter.say(
             f"  {architecture}: pooled cosine {found.pooled_cosine:.4f}, "
             f"similarity {found.similarity_spearman:.4f}"

@@ -37,7 +37,7 @@ from nasc.utils.files import content_key, locked
 from nasc.utils.progress import Reporter
 from nasc.utils.torch_device import attention_without_cudnn, use_fastest_threads
 
-RECIPE = 3
+RECIPE = 4
 """Raised when the same configuration would give another supernet or other scores."""
 
 

@@ -81,10 +81,16 @@ def search(compilation: Compilation, state: State) -> ChosenNetwork:
     if not has_halving(compilation):
         best = min(entered, key=lambda e: e.ranked.true_loss)
         chosen = ChosenNetwork(best.network, best.ranked.solution.runtime, 1.0)
+        trained = best.trained
     else:
         with context.timed("halving"):
-            trained = run_halving(context, entered, config, seconds)[0]
-        chosen = ChosenNetwork(trained.network, trained.runtime, 1 - SHARE, trained.steps)
+            won = run_halving(context, entered, config, seconds)[0]
+        chosen = ChosenNetwork(won.network, won.runtime, 1 - SHARE, won.steps)
+        trained = won.trained
+    if trained is not None:
+        chosen = dataclasses.replace(
+            chosen, train_share=None, steps=trained.steps, trained_text=trained.text
+        )
     if chosen.network.architecture.is_teacher:
         chosen = dataclasses.replace(chosen, train_share=None)
     return dataclasses.replace(

@@ -98,13 +98,14 @@ def vocabulary(context: RunContext) -> VocabularyRecord | None:
 
 def training_record(context: RunContext, chosen: ChosenNetwork) -> TrainingRecord:
     """What was trained for a network."""
-    header = context.supernet.header
+    header, trained_text = context.supernet.header, chosen.trained_text
     if header is None:
-        return TrainingRecord(chosen.steps)
+        return TrainingRecord(chosen.steps, trained_text=trained_text)
     return TrainingRecord(
         chosen.steps,
         *trained_by(header),
         operation_symbols(header["space"]["operations"]),
+        trained_text,
     )
 
 

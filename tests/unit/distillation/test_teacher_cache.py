@@ -108,7 +108,7 @@ def test_a_window_takes_the_memory_it_may(
     batches: TrainBatches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_BYTES", 3 * SIZE * LENGTH * 7 * 2)  # hidden size 7
-    assert window_of(batches, 7) == 3
+    assert window_of(SIZE * LENGTH * 7) == 3
     kept = TeacherBatches(batches, schedule(12, 2, window=3), Teacher())
     for step in range(12):
         kept.at(step)

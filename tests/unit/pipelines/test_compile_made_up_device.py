@@ -34,9 +34,11 @@ from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
+from nasc.context.inputs import RunInputs
 from nasc.context.settings import Settings
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences, scored_sentences
 from nasc.data.prompts import Prompts
+from nasc.distillation.trained import TrainedNetwork
 from nasc.errors import (
     DeviceEmulated,
     InfeasibleLimits,
@@ -78,6 +80,8 @@ from nasc.pipelines.verify import verify_devices
 from nasc.selection import successive_halving as halving
 from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
+from nasc.supernet.initialize import initialize
+from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher, load_teacher
 from nasc.utils.progress import Silent
 from profilers import DeviceUnreachable, ModelJob, RuntimeMissing, RuntimeOptions
@@ -1150,6 +1154,39 @@ def test_the_training_of_the_halving_counts_for_the_budget(
     assert set(entered) == {2}
     assert last == 18
     assert result.manifest.training.distill_steps == 20
+
+
+@pytest.mark.parametrize("distill_steps", [0, 20])
+def test_a_network_that_comes_trained_ships_as_it_is(
+    toy: Toy,
+    limit_ms: float,
+    trained: list[int],
+    distill_steps: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where it agrees best of those that compete; its training is the one that is stated."""
+    space, teacher = toy.space, toy.teacher
+    supernet = Supernet(space, teacher)
+    tokens = teacher.tokenize([" ".join(WORDS)])
+    batch = tokens.batch(range(1))
+    initialize(supernet, batch.input_ids, batch.attention_mask, 0)
+    architecture = space.parse("16: M F | 16: F")
+    network = supernet.extract(architecture)
+    about = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
+    monkeypatch.setattr(RunInputs, "trained_networks", (about,))
+    best = property(lambda one: float(one.trained is not None))
+    monkeypatch.setattr(halving.TrainedCandidate, "score", best)
+    monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 2.0)
+    monkeypatch.setattr(halving, "pruned_teacher", lambda *given: None)  # takes that cosine, too
+    result = toy.compile(toy.device(), "came", limit_ms, distill_steps=distill_steps)
+    assert result.manifest.architecture.blocks == architecture.blocks
+    assert result.manifest.training.distill_steps == 9_000
+    assert result.manifest.training.trained_text == "prose of another time"
+    assert "as it comes trained with nasc" in (result.package / "README.md").read_text()
+    assert set(trained) <= {2}
+    compared = result.manifest.evidence["search"]["compared"]
+    assert str(result.manifest.architecture) in [one["architecture"] for one in compared]
+    assert verify_package(result.package, measure=False).ok
 
 
 def test_quality_is_judged_on_text_that_chose_nothing(

@@ -1,5 +1,6 @@
 """Which networks compete for the training."""
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 from nasc.architecture.space import MINILM_L6, PRESETS, Architecture, Block
 from nasc.architecture.variant import Variant
 from nasc.distillation.train import DistillConfig
+from nasc.distillation.trained import TrainedNetwork
 from nasc.errors import TrainingDiverged
 from nasc.evaluation.agreement import Quality
 from nasc.networks.network import random_network
+from nasc.selection import problems
 from nasc.selection import successive_halving as halving
 from nasc.selection.successive_halving import Candidate, depth_strata, run_halving, searches
 from nasc.solver.problem import Limits, Problem, ScoredBlocks
@@ -124,3 +127,50 @@ def test_where_all_diverge_that_is_the_end(context: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(halving, "distill_cached", train)
     with pytest.raises(TrainingDiverged):
         run_halving(context, candidates(), DistillConfig(steps=70), None)
+
+
+def test_what_comes_trained_is_compared_as_it_is(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(network: Any, *about: Any, **options: Any) -> Any:
+        assert network.architecture.blocks[0] != SHORT
+        return network, 7
+
+    monkeypatch.setattr(halving, "distill_cached", train)
+    long, short = candidates()
+    about = TrainedNetwork(short.network, 9_000, "a text", {}, {})
+    won, lost = run_halving(
+        context, [long, dataclasses.replace(short, trained=about)], DistillConfig(steps=70), None
+    )
+    assert (won.trained, won.steps, won.network) == (about, 9_000, short.network)
+    assert (lost.trained, lost.steps) == (None, 7)
+
+
+@pytest.mark.parametrize(("limit_ms", "precision"), [(9.0, "fp32"), (5.0, "int8"), (1.0, None)])
+def test_trained_networks_enter_where_they_fit_and_as_true_as_they_do(
+    context: Any, monkeypatch: pytest.MonkeyPatch, limit_ms: float, precision: str | None
+) -> None:
+    took_ms = {"fp32": 8.0, "int8": 4.0}
+
+    def fastest(context: Any, architecture: Any, limits: Limits, variants: Any) -> Any:
+        fitting = [v for v in variants if took_ms[v.precision] <= (limits.latency_ms or 0)]
+        if not fitting:
+            return None
+        [variant] = fitting
+        found = architecture.with_precision(variant.precision)
+        return SimpleNamespace(architecture=found, variant=variant)
+
+    monkeypatch.setattr(problems, "fastest", fastest)
+    monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 0.75)
+    network = candidates()[0].network
+    about = TrainedNetwork(network, 9_000, "a text", {}, {})
+    context.inputs.trained_networks = (about,)
+    context.supernet.measure_variant_loss = lambda variant: 0.125
+    found = halving.trained_networks(
+        context, Limits(latency_ms=limit_ms), [FP32, Variant("onnxruntime", "int8")]
+    )
+    assert [one.network.architecture.precision for one in found] == (
+        [precision] if precision else []
+    )
+    for one in found:
+        assert (one.trained, one.ranked.true_loss) == (about, 0.375)

@@ -1,0 +1,97 @@
+"""Trains networks that come with nasc, out of the supernet that does, and stores them in one file.
+
+Runs that broke off go on where they were; networks that are trained are found in the cache, so that
+one more network, or more steps of one, is one more call with all of them. One thread makes the same
+file bit by bit on the same kind of processor.
+
+    OMP_NUM_THREADS=1 python scripts/train_networks.py --corpus wiki-en --steps 25000
+        --output nasc/distillation/shipped/minilm-l6.safetensors "192: M | 192: F | 256: F M F"
+
+`nasc report` tells of the file that ships; `nasc report --json` how it was trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+
+from nasc.context.text_source import MAX_CORPUS
+from nasc.data import load_corpus
+from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
+from nasc.distillation.train import DistillConfig, distill_cached
+from nasc.distillation.trained import TrainedNetwork, write_trained
+from nasc.evaluation.agreement import compare
+from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
+from nasc.supernet.checkpoint import load_supernet
+from nasc.supernet.shipped import shipped_supernet
+from nasc.teacher import load_teacher
+from nasc.utils.files import cache_folder
+from nasc.utils.progress import Progress
+
+
+class Lines:
+    """A reporter that prints a line now and then."""
+
+    def say(self, text: str) -> None:
+        """One line."""
+        print(text, flush=True)
+
+    def stage(self, title: str) -> Progress:
+        """Every thousandth step is told."""
+
+        def progress(done: int, total: int, message: str) -> None:
+            if done % 1000 == 0:
+                print(f"{title}: {done} of {total}, {message}", flush=True)
+
+        return progress
+
+
+def main() -> None:
+    """Train, judge, store."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="+", help="architectures of the supernet's space")
+    parser.add_argument("--corpus", action="append", help="default: prose on this machine")
+    parser.add_argument("--steps", type=int, default=25_000)
+    parser.add_argument("--passes", type=int, default=8, help="times that a sentence is seen")
+    parser.add_argument("--sentences", type=int, default=MAX_CORPUS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="default: nasc's own")
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    teacher = load_teacher()
+    path = shipped_supernet(teacher.sha256)
+    if path is None:
+        raise SystemExit("no supernet comes with nasc for this teacher")
+    supernet, _ = load_supernet(path, teacher)
+    corpus = load_corpus(args.corpus, seed=args.seed, max_sentences=args.sentences)
+    config = DistillConfig(args.steps, hidden_weight=0.0, passes=args.passes, seed=args.seed)
+    judged = judging_sentences(corpus, JUDGING_SENTENCES)
+    wanted = teacher_vectors(teacher, judged)
+    found = []
+    for text in args.networks:
+        network, steps = distill_cached(
+            supernet.extract(supernet.space.parse(text)),
+            teacher,
+            corpus,
+            config,
+            seconds=None,
+            cache_dir=cache_folder(args.cache),
+            reporter=Lines(),
+        )
+        scores = dataclasses.asdict(compare(wanted, pooled_vectors(teacher, network, judged)))
+        print(f"{text}: {scores}", flush=True)
+        recipe = {
+            "config": config.to_dict(),
+            "sentences": args.sentences,
+            "text_sha256": corpus.sha256,
+            "command": shlex.join(["python", "scripts/train_networks.py", *sys.argv[1:]]),
+        }
+        found.append(TrainedNetwork(network, steps, corpus.description, recipe, scores))
+    write_trained(args.output, teacher, supernet.space, found)
+
+
+if __name__ == "__main__":
+    main()
