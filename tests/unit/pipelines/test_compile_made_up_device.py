@@ -355,6 +355,12 @@ def test_the_package_states_where_the_choice_came_from(
 NARROW = "24: M F M F @ int8"
 
 
+@pytest.fixture
+def narrow_ms(toy: Toy) -> float:
+    """Less than the teacher takes in int8, more than it does at the next smaller hidden size."""
+    return 0.99 * toy.device().layers_ms(toy.space.teacher.with_precision("int8"))
+
+
 def narrow_agrees(monkeypatch: pytest.MonkeyPatch, sign: float) -> None:
     """Networks of one hidden size all through give the teacher's vectors, or their opposites."""
     real = halving.pooled_vectors
@@ -368,19 +374,19 @@ def narrow_agrees(monkeypatch: pytest.MonkeyPatch, sign: float) -> None:
 
 
 def test_the_teacher_narrowed_is_priced_compared_shipped_and_verified(
-    toy: Toy, limit_ms: float, monkeypatch: pytest.MonkeyPatch
+    toy: Toy, narrow_ms: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By costs of a hidden size that no block of the space has."""
     narrow_agrees(monkeypatch, 1)
     device = toy.device()
-    result = toy.compile(device, "narrow", limit_ms, distill_steps=20)
+    result = toy.compile(device, "narrow", narrow_ms, distill_steps=20)
     manifest = result.manifest
     assert str(manifest.architecture) == NARROW
     true_ms = device.layers_ms(manifest.architecture)
     assert manifest.predicted is not None
     assert manifest.measured is not None
     assert manifest.predicted.latency_ms == pytest.approx(true_ms, rel=0.02)
-    assert manifest.measured.model.upper_ms <= limit_ms
+    assert manifest.measured.model.upper_ms <= narrow_ms
     table, search = manifest.evidence["table"], manifest.evidence["search"]
     assert table["holds_for"].endswith("; hidden size 24 measured by itself")
     counts = {row["layer"]: row["count"] for row in table["rows"]}
@@ -396,17 +402,17 @@ def test_the_teacher_narrowed_is_priced_compared_shipped_and_verified(
     assert [job for job in device.jobs if job.name.startswith("24: M F")]
 
     again = toy.device()
-    assert toy.compile(again, "again", limit_ms, distill_steps=20).build_sha256 == (
+    assert toy.compile(again, "again", narrow_ms, distill_steps=20).build_sha256 == (
         result.build_sha256
     )
     assert not [job for job in again.jobs if job.name.startswith("24: ")]  # costs are kept
 
 
 def test_the_teacher_narrowed_loses_where_others_agree_better(
-    toy: Toy, limit_ms: float, monkeypatch: pytest.MonkeyPatch
+    toy: Toy, narrow_ms: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow_agrees(monkeypatch, -1)
-    result = toy.compile(toy.device(), "loses", limit_ms)
+    result = toy.compile(toy.device(), "loses", narrow_ms)
     assert str(result.manifest.architecture) != NARROW
     compared = result.manifest.evidence["search"]["compared"]
     assert NARROW in [one["architecture"] for one in compared]
