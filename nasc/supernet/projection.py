@@ -88,7 +88,7 @@ def leading(states: Tensor, hidden: int) -> Tensor:
     Returns:
         (size, hidden), orthonormal columns.
     """
-    _, directions = torch.linalg.eigh(states)
+    directions: Tensor = torch.linalg.eigh(states).eigenvectors
     return directions.flip(1)[:, :hidden]
 
 
