@@ -56,6 +56,7 @@ from nasc.evaluation.retrieval import ranking_ndcgs
 from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
 from nasc.latency.table_paths import tables_folder
+from nasc.networks.network import Network
 from nasc.package.index import INDEX, read_index, write_index
 from nasc.package.manifest import Manifest
 from nasc.package.read_manifest import read_manifest, read_plain_manifest
@@ -70,6 +71,7 @@ from nasc.pipelines.compiling.deciding import BUSY_REPEATS
 from nasc.pipelines.compiling.packaging import NO_LATENCY
 from nasc.pipelines.evaluate import Queries, evaluate
 from nasc.pipelines.options import RETRIEVAL_METRICS, VECTOR_METRICS, Options
+from nasc.pipelines.package_report import report_package
 from nasc.pipelines.profile import profile
 from nasc.pipelines.result import CompileResult
 from nasc.pipelines.search import search
@@ -154,7 +156,7 @@ class Device:
         longer = dataclasses.replace(
             self.space,
             geometry=dataclasses.replace(self.space.geometry, layers=blocks),
-            hidden_sizes=(8, 16, 32),
+            hidden_sizes=(8, 16, 24, 32),
             n_blocks=blocks,
             slots=8,
         )
@@ -348,6 +350,88 @@ def test_the_package_states_where_the_choice_came_from(
     assert {row["what"] for row in manifest.licences} == {
         *("weights, taken or trained from the teacher's", "tokenizer", "texts and programs")
     }
+
+
+NARROW = "24: M F M F @ int8"
+
+
+@pytest.fixture
+def narrow_ms(toy: Toy) -> float:
+    """Less than the teacher may take in int8, more than it may at the next smaller hidden size."""
+    context, int8 = RunContext(toy.settings, opener=toy.device()), Variant("onnxruntime", "int8")
+    costs = context.tables.measure_costs([int8])
+    whole = costs.predict(toy.space.teacher.with_precision("int8"), "onnxruntime")
+    return 0.99 * costs.upper("latency_ms", whole.latency_ms, int8)
+
+
+def narrow_agrees(monkeypatch: pytest.MonkeyPatch, sign: float) -> None:
+    """Networks of one hidden size all through give the teacher's vectors, or their opposites."""
+    real = halving.pooled_vectors
+
+    def pooled_vectors(teacher: Teacher, network: Network, sentences: list[str]) -> Any:
+        if len(network.architecture.blocks) == 1:
+            return sign * teacher.vectors(sentences)
+        return real(teacher, network, sentences)
+
+    monkeypatch.setattr(halving, "pooled_vectors", pooled_vectors)
+
+
+def test_the_teacher_narrowed_is_priced_compared_shipped_and_verified(
+    toy: Toy, narrow_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By costs of a hidden size that no block of the space has."""
+    narrow_agrees(monkeypatch, 1)
+    device = toy.device()
+    result = toy.compile(device, "narrow", narrow_ms, distill_steps=20)
+    manifest = result.manifest
+    assert str(manifest.architecture) == NARROW
+    true_ms = device.layers_ms(manifest.architecture)
+    assert manifest.predicted is not None
+    assert manifest.measured is not None
+    assert manifest.predicted.latency_ms == pytest.approx(true_ms, rel=0.02)
+    assert manifest.measured.model.upper_ms <= narrow_ms
+    table, search = manifest.evidence["table"], manifest.evidence["search"]
+    assert table["holds_for"].endswith("; hidden size 24 measured by itself")
+    counts = {row["layer"]: row["count"] for row in table["rows"]}
+    assert (counts["mha 24"], counts["ffn 24"], counts["border 32->24"]) == (2, 2, 1)
+    assert search["chosen"]["architecture"] == NARROW
+    assert search["chosen"]["predicted_loss"] is None
+    assert search["chosen"] in search["compared"]
+    assert "the teacher narrowed to one hidden size" in search["statement"]
+    assert {v.precision for v in result.others_ms} <= {"fp32"}
+    assert verify_package(result.package, opener=device, cache=toy.settings.cache).ok
+    report_package(result.package, toy.folder / "page.html")
+    assert NARROW in (toy.folder / "page.html").read_text("utf-8")
+    assert [job for job in device.jobs if job.name.startswith("24: M F")]
+
+    again = toy.device()
+    assert toy.compile(again, "again", narrow_ms, distill_steps=20).build_sha256 == (
+        result.build_sha256
+    )
+    assert not [job for job in again.jobs if job.name.startswith("24: ")]  # costs are kept
+
+
+def test_the_teacher_narrowed_loses_where_others_agree_better(
+    toy: Toy, narrow_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow_agrees(monkeypatch, -1)
+    result = toy.compile(toy.device(), "loses", narrow_ms)
+    assert str(result.manifest.architecture) != NARROW
+    compared = result.manifest.evidence["search"]["compared"]
+    assert NARROW in [one["architecture"] for one in compared]
+
+
+def test_the_teacher_narrowed_is_left_out_where_no_size_fits(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow_agrees(monkeypatch, 1)
+    device = toy.device()
+    least = Architecture.narrowed(toy.space.geometry, 16).with_precision("int8")
+    result = toy.compile(device, "small", 0.95 * device.layers_ms(least))
+    assert len(result.manifest.architecture.blocks) == 2
+    compared = result.manifest.evidence["search"]["compared"]
+    assert all("|" in one["architecture"] for one in compared)
+    assert not [job for job in device.jobs if job.name.startswith("24: ")]
 
 
 @pytest.fixture
@@ -1245,7 +1329,8 @@ def test_what_is_made_from_transferred_tables_says_so(
     notes = {s.latency_table for s in found if s.architecture.precision == "int8"}
     assert [str(one)[: len(note)] for one in notes] == [note]
     result = toy.compile(device, "transferred", limit_ms)
-    assert not [job for job in device.jobs if job.path.stem == "0000"]  # of a plan
+    # No plan is measured, only a network of a size that the table lacks.
+    assert not [job for job in device.jobs if job.path.stem == "0000" and "|" in job.name]
     assert note in str(read_manifest(result.package).latency_table)
     assert result.manifest.latency_table in result.warnings()
     assert f"| predicted by | {note}" in (result.package / "MEASURED.md").read_text("utf-8")
