@@ -92,7 +92,9 @@ def with_size(
     maps_ms = min(max(0.0, beside_ms(networks.one) - max(0.0, one_ms)), whole_ms)
     one_ms = (whole_ms - maps_ms) / count
     attention_ms = min(max(0.0, (beside_ms(networks.attention) - maps_ms) / count), one_ms)
-    maps_error = math.hypot(error_ms(networks.one), error_ms(networks.whole) / count)
+    maps_error = math.hypot(
+        error_ms(networks.one) * count / (count - 1), error_ms(networks.whole) / (count - 1)
+    )
     attention_error = math.hypot(error_ms(networks.attention), maps_error) / count
     other_error = math.hypot(error_ms(networks.whole), maps_error) / count
     costs = {
