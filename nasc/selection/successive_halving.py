@@ -6,7 +6,8 @@ last block shows most before training, not after it. So the best of each kind of
 the best without blocks of the teacher, by the predicted loss and as if all positions were equally
 sensitive, the best pruned teacher, and the teacher narrowed to one hidden size, are trained for a
 part of the budget, as in successive halving (Jamieson and Talwalkar, AISTATS 2016), and the one
-that agrees best goes on. Networks that come trained with nasc are compared as they are.
+that agrees best goes on. So are networks that come trained with nasc: of a text that they have not
+seen they know less than one that was trained on it for seconds (docs/quality.md).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Candidate:
     Attributes:
         ranked: With its costs and its loss before training.
         network: With its weights.
-        trained: How it was trained where it comes trained with nasc: it is compared as it is.
+        trained: How it was trained before, where it comes trained with nasc.
     """
 
     ranked: Ranked
@@ -69,7 +70,7 @@ class TrainedCandidate:
         network: With its weights after the short training.
         runtime: What runs it.
         steps: Of that training.
-        trained: See `Candidate`; its steps are those of `steps`.
+        trained: See `Candidate`; its steps are not in `steps`.
         quality: Agreement with the teacher on the sentences that choose networks, in fp32.
         variant_loss: What the variant is expected to take off the cosine.
     """
@@ -271,8 +272,8 @@ def run_halving(
     for place, one in enumerate(entered):
         architecture, network = one.network.architecture, one.network
         progress(place, len(entered), str(architecture))
-        steps = 0 if one.trained is None else one.trained.steps
-        if one.trained is None and not architecture.is_teacher:
+        steps = 0
+        if not architecture.is_teacher:
             try:
                 network, steps = distill_cached(
                     network,

@@ -1168,15 +1168,20 @@ def test_the_training_of_the_halving_counts_for_the_budget(
     assert result.manifest.training.distill_steps == 20
 
 
-@pytest.mark.parametrize("distill_steps", [0, 20])
-def test_a_network_that_comes_trained_ships_as_it_is(
+@pytest.mark.parametrize(
+    ("distill_steps", "own_text", "goes_on"),
+    [(0, True, False), (20, False, False), (20, True, True)],
+)
+def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     toy: Toy,
     limit_ms: float,
     trained: list[int],
     distill_steps: int,
+    own_text: bool,
+    goes_on: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where it agrees best of those that compete; its training is the one that is stated."""
+    """Where it agrees best of those that compete; all of its training is stated."""
     space, teacher = toy.space, toy.teacher
     supernet = Supernet(space, teacher)
     tokens = teacher.tokenize([" ".join(WORDS)])
@@ -1190,12 +1195,22 @@ def test_a_network_that_comes_trained_ships_as_it_is(
     monkeypatch.setattr(halving.TrainedCandidate, "score", best)
     monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 2.0)
     monkeypatch.setattr(halving, "pruned_teacher", lambda *given: None)  # takes that cosine, too
+    monkeypatch.setattr(Settings, "has_own_text", own_text)
+    finished: list[Any] = []
+    finish = steps.finish
+    monkeypatch.setattr(
+        steps, "finish", lambda *given: finished.append(finish(*given)) or finished[-1]
+    )
     result = toy.compile(toy.device(), "came", limit_ms, distill_steps=distill_steps)
     assert result.manifest.architecture.blocks == architecture.blocks
-    assert result.manifest.training.distill_steps == 9_000
+    assert result.manifest.training.distill_steps == (9_020 if goes_on else 9_000)
     assert result.manifest.training.trained_text == "prose of another time"
-    assert "as it comes trained with nasc" in (result.package / "README.md").read_text()
-    assert set(trained) <= {2}
+    assert (
+        "trained with nasc on prose of another time" in (result.package / "README.md").read_text()
+    )
+    assert trained[-1:] == ([18] if goes_on else [2] if distill_steps else [])
+    shipped = finished[-1].network.with_precision(network.architecture.precision)
+    assert (shipped.sha256() == network.sha256()) is not goes_on
     compared = result.manifest.evidence["search"]["compared"]
     assert str(result.manifest.architecture) in [one["architecture"] for one in compared]
     assert verify_package(result.package, measure=False).ok
