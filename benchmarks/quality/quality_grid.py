@@ -9,7 +9,7 @@ text, exported in int8 and judged as shipped:
 - depth: the teacher with layers dropped, as many kept as the limit allows, the best choice of them
   by loss; where not even one layer fits, the one, over the limit;
 - narrow: all layers at one smaller hidden size, the largest that the limit allows, started from
-  the teacher's weights as our candidates are;
+  the teacher's weights as our candidates are. One such is a candidate of ours, too;
 - deep: also ours, out of the same supernet, but the search sees only blocks of as many operations
   as the limit allows in all of them. It never enters the halving of `nasc.compile` and is here to
   tell what tasks make of depth. Not at 1/8: left out for time.
@@ -54,7 +54,6 @@ from quality import (
 )
 from results import TABLE, Results
 
-from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
@@ -72,11 +71,8 @@ from nasc.pipelines.options import Options
 from nasc.selection.problems import problem_of
 from nasc.selection.successive_halving import best_of, restricted
 from nasc.solver.problem import Limits
-from nasc.supernet.batches import TrainBatches
 from nasc.supernet.checkpoint import read_supernet_header
-from nasc.supernet.initialize import initialize
-from nasc.supernet.supernet import Supernet
-from nasc.supernet.train import TRAIN_LENGTH
+from nasc.supernet.teacher_narrowing import narrowed_network
 from nasc.tasks import squad
 from nasc.tasks.data import task_files
 from nasc.tasks.finetune import FinetuneConfig
@@ -246,17 +242,9 @@ class Grid:
 
     def narrow(self, hidden: int) -> Network:
         """The whole teacher at a smaller hidden size, started from its weights."""
-        teacher, g = self.context.teacher, self.context.teacher.geometry
-        operations = ("mha", "ffn")
-        space = SearchSpace(
-            "narrow", g.for_space(), 1, 2 * g.layers, (hidden,), operations, False, False
-        )
-        supernet = Supernet(space, teacher)
-        tokens = teacher.tokenize(self.context.corpus.train[:2048], max_length=TRAIN_LENGTH)
-        batch = TrainBatches(tokens, 32, 0).calibration()
-        initialize(supernet, batch.input_ids, batch.attention_mask, 0)
-        block = Block(hidden, operations * g.layers)
-        return supernet.extract(Architecture((block,), PRECISION), self.context.head)
+        context = self.context
+        texts, head = context.corpus.train, context.head
+        return narrowed_network(context.teacher, hidden, texts, PRECISION, head)
 
     def deep(self, fraction: float) -> Network:
         """The best subnet whose blocks all have as many operations as the limit allows."""

@@ -320,6 +320,16 @@ class Architecture:
         """The full-size network of a teacher, in fp32: all of its layers as one block."""
         return cls((Block(geometry.hidden, ("mha", "ffn") * geometry.layers, kept=True),))
 
+    @classmethod
+    def narrowed(cls, geometry: Geometry, hidden: int) -> Architecture:
+        """All of a teacher's layers at one hidden size, in fp32: one block, in no space of several.
+
+        Args:
+            geometry: Of the teacher.
+            hidden: Whole heads.
+        """
+        return cls((Block(hidden, ("mha", "ffn") * geometry.layers),))
+
     def with_precision(self, precision: str) -> Architecture:
         """The same blocks in another precision."""
         return Architecture(self.blocks, precision)

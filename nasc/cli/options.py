@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8", "int8-emb4")
 RUNTIMES = ("onnxruntime", "openvino", "tvm", "torch", "onnxruntime-web")
-FORMATS = ("onnx", "web", "android", "aar", "ios", "c", "android-c")
+FORMATS = ("onnx", "web", "android", "android-ort", "aar", "ios", "c", "android-c")
 TASKS = ("cola", "sst-2", "mrpc", "sts-b", "qqp", "mnli", "qnli", "rte", "wnli", "squad")
 VECTOR_TASKS = ("retrieval", "ranking")
 """Of vectors alone: `nasc evaluate` knows them, nothing is fine-tuned on them."""

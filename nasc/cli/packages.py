@@ -134,9 +134,10 @@ def _formats(ctx: click.Context, param: click.Parameter, given: str | None) -> t
     metavar="NAMES",
     help="What is written of the network that was chosen and measured, with commas between. onnx: "
     "for onnxruntime; web: in OUTPUT-web, an npm package for browsers; android: a module for apps; "
-    "aar: the same as an archive (needs Kotlin's compiler); ios: a Swift package; c: C code, "
-    "without a runtime; android-c: a module of that (both need '.[runner,tvm]'). What another "
-    "runtime runs than the one that was measured states no latency.",
+    "android-ort: the same, whose model takes less memory; aar: as android, an archive (needs "
+    "Kotlin's compiler); ios: a Swift package; c: C code, without a runtime; android-c: a module "
+    "of that (both need '.[runner,tvm]'). What another runtime runs than the one that was measured "
+    "states no latency.",
 )
 @click.option(
     "--sign",

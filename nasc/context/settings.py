@@ -168,6 +168,11 @@ class Settings:
         return (self.batch, self.seq_len) if self.fixed_shape else None
 
     @property
+    def has_own_text(self) -> bool:
+        """Whether a text was named, rather than the default taken."""
+        return bool(self.corpus) or self.pairs is not None
+
+    @property
     def train_seconds(self) -> float | None:
         """Budget of the supernet in seconds; None where its steps are given."""
         if self.train_steps is not None:

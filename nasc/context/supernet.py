@@ -148,4 +148,4 @@ class ScoredSupernet:
         sentences = scored_sentences(self._inputs.corpus)[:PRUNING_SENTENCES]
         tokens = teacher.tokenize(sentences, max_length=train_length(teacher))
         batches = [tokens.batch(indices) for indices in tokens.buckets(PRUNING_BATCH)]
-        return PrunedLoss(teacher, self._inputs.space, batches)
+        return PrunedLoss(teacher, self._inputs.space, batches, has_bf16(teacher.device))

@@ -15,8 +15,10 @@ from nasc.latency.estimate import estimated_table
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey
 from nasc.latency.mixed_table import mixed
+from nasc.latency.more_sizes import SizeNetworks, with_size
 from nasc.latency.offline import OfflineSession
 from nasc.latency.profile import make_key, profile
+from nasc.latency.spot_check import probe
 from nasc.latency.table import LatencyTable
 from nasc.latency.table_paths import tables_folder
 
@@ -52,6 +54,7 @@ class LatencyTables:
         self._sessions = sessions
         self._shrunk_by = shrunk_by
         self._costs: dict[tuple[Variant, ...], TableCosts] = {}
+        self._more_sizes: dict[Variant, tuple[int, ...]] = {}
 
     def key(self, variant: Variant) -> LatencyKey:
         """What a latency table of a variant holds for under these settings, at the longest."""
@@ -182,8 +185,55 @@ class LatencyTables:
     def _keep(self, variant: Variant, tables: tuple[LatencyTable, ...]) -> None:
         """Hold the tables of a variant at each length, and their mean."""
         self.by_length[variant] = tables
+        for hidden in self._more_sizes.get(variant, ()):
+            tables = self._with_size(variant, tables, hidden)
         shares = tuple(self._inputs.lengths.values())
         self.mixed[variant] = mixed(tables, shares, self._inputs.space)
+
+    def can_measure_sizes(self, variant: Variant) -> bool:
+        """Whether costs of other hidden sizes can be measured beside the tables of a variant.
+
+        They cannot where nothing is measured, nor beside a table of another machine.
+        """
+        if self._inputs.settings.estimate or self._sessions.is_offline:
+            return False
+        self.measure_costs([variant])
+        return all(table.foreign is None for table in self.by_length[variant])
+
+    def measure_size(self, variant: Variant, hidden: int) -> None:
+        """Add the costs of one hidden size more to the tables of a variant.
+
+        They are measured now or found in the cache, and are of networks of that size all through:
+        no other map into it or out of it has a cost.
+
+        Args:
+            variant: Whose tables lack it.
+            hidden: Whole heads.
+
+        Raises:
+            CacheBusy, NascError, profilers.ProfilerError: See `nasc.latency.spot_check.probe`.
+        """
+        self.measure_costs([variant])
+        self._more_sizes[variant] = (*self._more_sizes.get(variant, ()), hidden)
+        self._costs.clear()
+        self._keep(variant, self.by_length[variant])
+
+    def _with_size(
+        self, variant: Variant, tables: tuple[LatencyTable, ...], hidden: int
+    ) -> tuple[LatencyTable, ...]:
+        """Tables at each length with one hidden size more."""
+        geometry = self._inputs.space.geometry
+        networks = SizeNetworks.of(geometry, hidden, variant.precision).all
+        progress = self._inputs.reporter.stage(f"Hidden size {hidden} by {variant}")
+        with self._inputs.timed("profile"):
+            return tuple(
+                with_size(
+                    table,
+                    hidden,
+                    probe(networks, table.key, self._sessions.on(variant.runtime), progress),
+                )
+                for table in tables
+            )
 
     def note(self, variant: Variant) -> str | None:
         """What is to be said of the latency tables of a variant: every `LatencyTable.note`."""
@@ -206,7 +256,7 @@ class LatencyTables:
         found: dict[Variant, float] = {}
         for variant in variants:
             own = architecture.with_precision(variant.precision)
-            if variant in self.mixed:
+            if variant in self.mixed and self.mixed[variant].prices(own):
                 found[variant] = self.mixed[variant].latency_ms(own)
             elif own in self.probed_ms.get(variant, {}):
                 found[variant] = self.probed_ms[variant][own]

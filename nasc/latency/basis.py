@@ -67,6 +67,19 @@ def space_layers(space: SearchSpace, head: str = "embed") -> tuple[Layer, ...]:
     return tuple(found)
 
 
+def exit_tied_to(head: Layer, geometry: Geometry, seq_len: int) -> tuple[Layer, float]:
+    """What the cost of a head that maps out of a hidden size is tied to, and the ratio of both.
+
+    Args:
+        head: At another hidden size than the teacher's.
+        geometry: Of the teacher.
+        seq_len: Tokens in a sentence.
+    """
+    entrance = Layer("border", geometry.hidden, head.hidden_in)
+    ratio = layer_macs(head, geometry, seq_len) / layer_macs(entrance, geometry, seq_len)
+    return entrance, ratio
+
+
 def nominal_ms(layer: Layer, geometry: Geometry, seq_len: int, batch: int = 1) -> float:
     """A rough cost of a layer in ms, for scaling and for planning only.
 
@@ -144,10 +157,7 @@ class Basis:
             if layer.hidden_in == layer.hidden_out:
                 tied[layer] = (column[Layer("embedding", layer.hidden_in, layer.hidden_in)], 0.0)
                 continue
-            entrance = Layer("border", geometry.hidden, layer.hidden_in)
-            ratio = layer_macs(layer, geometry, self.seq_len) / layer_macs(
-                entrance, geometry, self.seq_len
-            )
+            entrance, ratio = exit_tied_to(layer, geometry, self.seq_len)
             tied[layer] = (column[entrance], ratio)
         object.__setattr__(self, "unknowns", unknowns)
         object.__setattr__(self, "tied", tied)

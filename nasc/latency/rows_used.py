@@ -7,6 +7,7 @@ from typing import Any
 
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture
+from nasc.latency.basis import space_layers
 from nasc.latency.cache_misses import network_streamed_params
 from nasc.latency.table import LatencyTable
 
@@ -24,8 +25,11 @@ def rows_used(table: LatencyTable, architecture: Architecture) -> dict[str, Any]
     geometry, head = table.space.geometry, table.key.head
     counted = Counter(layers(architecture, geometry, head))
     streamed = network_streamed_params(architecture, geometry, head)
+    own = space_layers(table.space, head)
+    more = sorted({layer.hidden_in for layer in counted if layer not in own} - {geometry.hidden})
+    beside = f"; hidden size {', '.join(map(str, more))} measured by itself" if more else ""
     return {
-        "holds_for": table.key.describe(),
+        "holds_for": table.key.describe() + beside,
         **({"created": table.created} if table.created else {}),
         "rows": [
             {

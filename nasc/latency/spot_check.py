@@ -7,8 +7,9 @@ depends on, and one process at a time measures.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import profilers
 from device_profiles.reading import FileRefused, read_json
@@ -17,6 +18,7 @@ from nasc.architecture.space import Architecture
 from nasc.errors import NascError
 from nasc.latency.emission import emit_jobs
 from nasc.latency.key import LatencyKey
+from nasc.latency.predict import Observation
 from nasc.latency.session import MeasurementSession
 from nasc.latency.table_paths import tables_folder
 from nasc.utils.files import content_key, write_atomically
@@ -26,16 +28,19 @@ SECONDS = 20.0
 HALF_WIDTH = 0.02
 """When a measurement ends: after so long, or with all latencies known to so much."""
 
+_RATIO = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e7}
+_DEVIATION = {"type": "number", "minimum": 0, "maximum": 1e7}
 _SCHEMA = {
     "type": "object",
-    "required": ["ratio"],
+    "required": ["ratio", "deviation"],
     "properties": {
-        "ratio": {
-            "type": "object",
-            "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e7},
-        }
+        "ratio": {"type": "object", "additionalProperties": _RATIO},
+        "deviation": {"type": "object", "additionalProperties": _DEVIATION},
     },
 }
+
+_Found = Mapping[str, tuple[float, float]]
+"""By name of a network its latency in units of the reference, and the relative standard error."""
 
 
 def probe(
@@ -43,8 +48,8 @@ def probe(
     key: LatencyKey,
     session: MeasurementSession,
     progress: Progress | None = None,
-) -> dict[Architecture, float]:
-    """Latencies of networks in ms, measured now or found in the cache.
+) -> dict[Architecture, Observation]:
+    """Latencies of networks, measured now or found in the cache.
 
     Args:
         networks: Of the key's geometry and precision; their weights are random.
@@ -67,7 +72,11 @@ def probe(
             found = _read(path)  # by another process, while this one waited
             if found is None:
                 found = _measured(networks, key, session, path, progress)
-    return {network: found[str(network)] * key.quiet_ms for network in networks}
+    return {
+        network: Observation(network, ratio * key.quiet_ms, deviation)
+        for network in networks
+        for ratio, deviation in [found[str(network)]]
+    }
 
 
 def _measured(
@@ -76,7 +85,7 @@ def _measured(
     session: MeasurementSession,
     path: Path,
     progress: Progress | None,
-) -> dict[str, float]:
+) -> _Found:
     """Measure and write with all raw samples."""
     protocol = profilers.Protocol(max_seconds=SECONDS, target_half_width=HALF_WIDTH)
     try:
@@ -92,8 +101,11 @@ def _measured(
         # Of one speed: on a busy machine each network has met another.
         samples = {job.name: measurement[job.name].samples for job in jobs}
         pooled = profilers.pooled_latencies(samples, key.quiet_ms, noise=session.device.noise)
-        found = {name: one.latency_ms / key.quiet_ms for name, one in pooled.items()}
-        content = {"ratio": found, "measurement": measurement.to_dict()}
+        content = {
+            "ratio": {name: one.latency_ms / key.quiet_ms for name, one in pooled.items()},
+            "deviation": {name: one.deviation for name, one in pooled.items()},
+            "measurement": measurement.to_dict(),
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(content, allow_nan=False).encode())
     except OSError as error:
@@ -102,12 +114,17 @@ def _measured(
             f"{error.strerror or error}. "
             "Free some space or choose another cache folder: --cache DIR"
         ) from error
-    return found
+    return _paired(content)
 
 
-def _read(path: Path) -> dict[str, float] | None:
-    """Latencies in units of the reference; None where there are none or the file is damaged."""
+def _read(path: Path) -> _Found | None:
+    """What was measured; None where there is nothing or the file is damaged."""
     try:
-        return dict(read_json(path, schema=_SCHEMA)["ratio"])
-    except (OSError, FileRefused):
+        return _paired(read_json(path, schema=_SCHEMA))
+    except (OSError, FileRefused, KeyError):
         return None
+
+
+def _paired(content: Mapping[str, Any]) -> _Found:
+    ratio, deviation = content["ratio"], content["deviation"]
+    return {name: (ratio[name], deviation[name]) for name in ratio}

@@ -283,6 +283,11 @@ class LatencyTable:
                 f"Measure the space that you use: {self.key.command()} --space FILE"
             ) from None
 
+    def prices(self, architecture: Architecture) -> bool:
+        """Whether there is a cost of every layer of a network."""
+        found = layers(architecture, self.space.geometry, self.key.head)
+        return all(layer in self._costs for layer in found)
+
     def std_error_ms(self, layer: Layer) -> float:
         """Standard error of a layer's cost in ms.
 

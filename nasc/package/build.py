@@ -251,7 +251,7 @@ def _write_model(
             f"{', '.join(names)}"
         )
     for name, source in zip(names, sources, strict=True):
-        shutil.copyfile(source, folder / name)
+        form.write_model(source, folder / name)
 
 
 def _packaged(folder: Path, form: PackageFormat, manifest: Manifest) -> Artifact:

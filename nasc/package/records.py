@@ -115,8 +115,8 @@ class TrainingRecord:
         supernet_steps: Of the supernet that was searched; None where none was.
         supernet_text: What that was trained on, in words.
         supernet_operations: Symbols of the operations that it holds.
-        trained_text: What a network that comes trained with nasc was trained on, in words; None of
-            one that was trained for this package.
+        trained_text: What a network that comes trained with nasc was trained on before, in words;
+            None of one that was trained for this package alone.
     """
 
     distill_steps: int = 0
@@ -132,7 +132,7 @@ class TrainingRecord:
         """In words, for people."""
         text = f"{self.distill_steps:,} steps by itself"
         if self.trained_text is not None:
-            text += f", as it comes trained with nasc, on {self.trained_text}"
+            text += f", of a network that comes trained with nasc on {self.trained_text}"
         if self.supernet_steps is None:
             return text
         text += f"; out of a supernet of {self.supernet_steps:,} steps on {self.supernet_text}"

@@ -122,7 +122,7 @@ def _draw_front(axes: Axes, manifest: Manifest, front: Sequence[tuple[float, flo
     )
     for latency_ms, loss in _points([search["chosen"]]):
         axes.plot(latency_ms, loss, "*", color=COLOURS["limit"], markersize=12, label="chosen")
-    if search["chosen"]["predicted_loss"] is None:  # a pruned teacher, whose blocks have no score
+    if search["chosen"]["predicted_loss"] is None:  # it has a block that was not scored
         axes.axvline(search["chosen"]["latency_ms"], color=COLOURS["own"], label="chosen")
     _limit(axes.axvline, manifest)
     axes.set_xlabel("predicted latency (ms)")

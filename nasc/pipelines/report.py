@@ -66,12 +66,14 @@ class SupernetReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `--json` prints it."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        if self.latency_table is None:
-            del values["latency_table"]
+        for name in ("latency_table", "trained"):
+            if not values[name]:
+                del values[name]
+        if self.trained:
+            values["trained"] = list(self.trained)
         return values | {
             "supernet": str(self.supernet),
             "history": list(self.history),
-            "trained": list(self.trained),
             "left": None if self.left is None else [list(rows) for rows in self.left],
             "empty_bins": None if self.empty_bins is None else list(self.empty_bins),
         }

@@ -19,16 +19,18 @@ BEST = 3
 MOST_POINTS = 100
 """Points of the front that are stated, spread over it."""
 
-SEARCHED = (
+_COMPARED = (
     "best: the least predicted loss of all networks of the space within the limits, found exactly, "
-    "and the next. compared: the best of each depth by true loss, and a pruned teacher, trained "
-    "for a while, and networks that come trained with nasc; chosen: the one of them that then "
-    "agreed best with the teacher"
+    "and the next. compared: the best of each depth by true loss and, where they fit, a pruned "
+    "teacher and the teacher narrowed to one hidden size"
+)
+_OTHERS = "networks that come trained with nasc. Those behind the first need not be of the space"
+SEARCHED = (
+    f"{_COMPARED}, trained for a while, and {_OTHERS}. chosen: the one of them that then agreed "
+    "best with the teacher"
 )
 UNTRAINED = (
-    "best: the least predicted loss of all networks of the space within the limits, found exactly, "
-    "and the next. compared: the best of each depth by true loss, a pruned teacher, and networks "
-    "that come trained with nasc; chosen: the one of them of the least true loss, as nothing was "
+    f"{_COMPARED}, and {_OTHERS}. chosen: the one of them of the least true loss, as nothing was "
     "to be trained"
 )
 WHOLE = (
@@ -124,6 +126,8 @@ def _told(
 
 def _loss(problem: Problem, architecture: Architecture, variant: Variant) -> float | None:
     """Predicted loss of a network; None of one with a block that was not scored."""
+    if len(architecture.blocks) != len(problem.positions):
+        return None
     total = problem.variants.get(variant, 0.0)
     for scored, block in zip(problem.positions, architecture.blocks, strict=True):
         if block not in scored.blocks:

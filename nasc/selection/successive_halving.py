@@ -4,9 +4,10 @@ The loss of an untrained network says little about what training makes of it: na
 deep networks start closer to the teacher, wide and shallow ones learn faster, and an error of the
 last block shows most before training, not after it. So the best of each kind of depth and
 the best without blocks of the teacher, by the predicted loss and as if all positions were equally
-sensitive, and the best pruned teacher, are trained for a part of the budget, as in successive
-halving (Jamieson and Talwalkar, AISTATS 2016), and the one that agrees best goes on. Networks that
-come trained with nasc are compared as they are.
+sensitive, the best pruned teacher, and the teacher narrowed to one hidden size, are trained for a
+part of the budget, as in successive halving (Jamieson and Talwalkar, AISTATS 2016), and the one
+that agrees best goes on. So are networks that come trained with nasc: of a text that they have not
+seen they know less than one that was trained on it for seconds (docs/quality.md).
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.networks.network import Network
 from nasc.selection.problems import at_equal_quality, priced, problem_of, truest
 from nasc.selection.true_loss import by_true_loss, shortlist
+from nasc.selection.widest import widest
 from nasc.solver.frontier import solve
-from nasc.solver.problem import Limits, Problem, ScoredBlocks
+from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
 from nasc.solver.select import Ranked
+from nasc.supernet.teacher_narrowing import narrowed_network
 from nasc.supernet.teacher_pruning import prune, pruned_network
 from nasc.utils.progress import Silent
 
@@ -51,7 +54,7 @@ class Candidate:
     Attributes:
         ranked: With its costs and its loss before training.
         network: With its weights.
-        trained: How it was trained where it comes trained with nasc: it is compared as it is.
+        trained: How it was trained before, where it comes trained with nasc.
     """
 
     ranked: Ranked
@@ -67,7 +70,7 @@ class TrainedCandidate:
         network: With its weights after the short training.
         runtime: What runs it.
         steps: Of that training.
-        trained: See `Candidate`; its steps are those of `steps`.
+        trained: See `Candidate`; its steps are not in `steps`.
         quality: Agreement with the teacher on the sentences that choose networks, in fp32.
         variant_loss: What the variant is expected to take off the cosine.
     """
@@ -139,8 +142,8 @@ def best_of(context: RunContext, kind: Problem) -> Ranked:
 def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> list[Candidate]:
     """The best network of each search by true loss, without repetition, and those beside it.
 
-    Beside the search are a pruned teacher, and networks that come trained with nasc. Each is in the
-    variant that is fastest at the same quality.
+    Beside the search are a pruned teacher, one narrowed to one hidden size, and networks that come
+    trained with nasc. Those of the searches are in the variant that is fastest at the same quality.
 
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
@@ -158,10 +161,11 @@ def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant])
             found.append(dataclasses.replace(best, solution=solution))
     cut = context.supernet.prepare().supernet.extract
     entered = [Candidate(r, cut(r.solution.architecture, context.trained_head)) for r in found]
-    pruned = pruned_teacher(context, limits, variants)
+    rivals = (pruned_teacher, narrowed_teacher)
+    made = [rival(context, limits, variants) for rival in rivals]
     return [
         *entered,
-        *([] if pruned is None else [pruned]),
+        *(one for one in made if one is not None),
         *trained_networks(context, limits, variants),
     ]
 
@@ -205,7 +209,6 @@ def pruned_teacher(
         return costs.predict(architecture, variant.runtime).latency_ms
 
     variant = min(variants, key=lambda v: latency_ms(space.teacher, v))
-    sentences = scored_sentences(context.corpus)
     with context.timed("pruning"):
         best = prune(
             space,
@@ -218,10 +221,31 @@ def pruned_teacher(
         if best is None:
             return None
         network = pruned_network(context.teacher, space, best.kept, variant.precision, head)
-        wanted = teacher_vectors(context.teacher, sentences)
-        loss = 1 - pooled_cosine(wanted, pooled_vectors(context.teacher, network, sentences))
-    loss += context.supernet.measure_variant_loss(variant)
-    return Candidate(Ranked(best.solution, loss, 0), network)
+        return _untrained(context, best.solution, network)
+
+
+def narrowed_teacher(
+    context: RunContext, limits: Limits, variants: Sequence[Variant]
+) -> Candidate | None:
+    """All of the teacher's layers at the largest smaller hidden size within limits, if any is."""
+    solution = widest(context, limits, variants)
+    if solution is None:
+        return None
+    [block], precision = solution.architecture.blocks, solution.architecture.precision
+    with context.timed("narrowing"):
+        context.reporter.stage("Narrowing the teacher")(0, 1, str(solution.architecture))
+        texts, head = context.corpus.train, context.trained_head
+        network = narrowed_network(context.teacher, block.hidden, texts, precision, head)
+        return _untrained(context, solution, network)
+
+
+def _untrained(context: RunContext, solution: Solution, network: Network) -> Candidate:
+    """A network of no supernet, with one minus its cosine to the teacher as its loss."""
+    sentences = scored_sentences(context.corpus)
+    wanted = teacher_vectors(context.teacher, sentences)
+    loss = 1 - pooled_cosine(wanted, pooled_vectors(context.teacher, network, sentences))
+    loss += context.supernet.measure_variant_loss(solution.variant)
+    return Candidate(Ranked(solution, loss, 0), network)
 
 
 def run_halving(
@@ -248,8 +272,8 @@ def run_halving(
     for place, one in enumerate(entered):
         architecture, network = one.network.architecture, one.network
         progress(place, len(entered), str(architecture))
-        steps = 0 if one.trained is None else one.trained.steps
-        if one.trained is None and not architecture.is_teacher:
+        steps = 0
+        if not architecture.is_teacher:
             try:
                 network, steps = distill_cached(
                     network,

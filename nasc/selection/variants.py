@@ -165,13 +165,13 @@ def probed(context: RunContext, variant: Variant) -> dict[Architecture, float]:
         networks = list(dict.fromkeys(networks))
         found = dict.fromkeys(networks, 0.0)
         for key, share in zip(context.tables.keys(variant), context.lengths.values(), strict=True):
-            took_ms = probe(
+            took = probe(
                 networks,
                 key,
                 context.session(variant.runtime),
                 context.reporter.stage(f"How fast {variant} can be"),
             )
-            found = {network: ms + share * took_ms[network] for network, ms in found.items()}
+            found = {n: ms + share * took[n].latency_ms for n, ms in found.items()}
         context.tables.probed_ms[variant] = found
     return found
 

@@ -23,9 +23,14 @@ from nasc.supernet.scores import SCORED_RUNTIME, Scores, load_scores
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import train_length
 from nasc.utils.progress import Reporter
+from nasc.utils.torch_device import has_bf16
 
 MAX_SCORED = 4000
 """Candidates of a block scored at most; a larger space is sampled."""
+
+BLOCK_SENTENCES = 64
+"""Held-out sentences that blocks, hundreds a position, are scored on: their order is that on four
+times as many (Kendall's tau 0.993, benchmarks/training/scoring.py)."""
 
 DEV_BATCH = 64
 """Sentences in a batch of held-out text."""
@@ -52,7 +57,7 @@ def score_supernet(
     if path.exists():
         return load_scores(path)
     space = supernet.space
-    heldout = scored_sentences(corpus)
+    heldout = scored_sentences(corpus, BLOCK_SENTENCES)
     progress = reporter.stage("Supernet: scoring the candidates")
     progress(0, space.n_blocks + 1, "teacher's states")
     scorer = scorer_for(supernet, heldout)
@@ -92,9 +97,11 @@ def score_supernet(
 
 
 def scorer_for(supernet: Supernet, sentences: Sequence[Text]) -> Scorer:
-    """A scorer on some sentences."""
-    tokens = supernet.teacher.tokenize(sentences, max_length=train_length(supernet.teacher))
-    return Scorer(supernet, [tokens.batch(indices) for indices in tokens.buckets(DEV_BATCH)])
+    """A scorer on some sentences, in bfloat16 where there is hardware for it."""
+    teacher = supernet.teacher
+    tokens = teacher.tokenize(sentences, max_length=train_length(teacher))
+    batches = [tokens.batch(indices) for indices in tokens.buckets(DEV_BATCH)]
+    return Scorer(supernet, batches, has_bf16(teacher.device))
 
 
 def sample_blocks(space: SearchSpace, rng: np.random.Generator) -> list[Block]:

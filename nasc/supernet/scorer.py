@@ -36,9 +36,16 @@ class _Prepared:
 class Scorer:
     """Losses on one fixed set of held-out sentences."""
 
-    def __init__(self, supernet: Supernet, batches: Sequence[Batch]) -> None:
-        """Run the teacher once over the sentences."""
+    def __init__(self, supernet: Supernet, batches: Sequence[Batch], bf16: bool = False) -> None:
+        """Run the teacher once over the sentences.
+
+        Args:
+            supernet: Whose blocks and networks are scored.
+            batches: The sentences.
+            bf16: Whether products of candidates are computed in bfloat16; the teacher's are not.
+        """
         self.supernet = supernet
+        self._bf16 = bf16
         self._final: dict[tuple[Block, ...], float] = {}
         self._pooling = supernet.teacher.pooling.mode
         self._prepared = []
@@ -97,16 +104,17 @@ class Scorer:
         for (hidden, first), prefixes in groups.items():
             for p in self._prepared:
                 target = p.states[position + 1][p.real]
-                paths: list[Tensor] = [own.enter(p.states[position], hidden)]  # type: ignore[operator]
-                for prefix in sorted(prefixes):
-                    n = len(prefix)
-                    del paths[n:]
-                    slot = first + n - 1
-                    paths.append(own.operate(slot, hidden, prefix[-1], paths[-1], p.mask))  # type: ignore[operator]
-                    place = wanted.get(Block(hidden, prefix))
-                    if place is not None and own.first_slot(n) == first:  # type: ignore[operator]
-                        out = own.leave(paths[-1][p.real], hidden)  # type: ignore[operator]
-                        errors[place] += float((out - target).square().sum())
+                with self._autocast():
+                    paths: list[Tensor] = [own.enter(p.states[position], hidden)]  # type: ignore[operator]
+                    for prefix in sorted(prefixes):
+                        n = len(prefix)
+                        del paths[n:]
+                        slot = first + n - 1
+                        paths.append(own.operate(slot, hidden, prefix[-1], paths[-1], p.mask))  # type: ignore[operator]
+                        place = wanted.get(Block(hidden, prefix))
+                        if place is not None and own.first_slot(n) == first:  # type: ignore[operator]
+                            out = own.leave(paths[-1][p.real], hidden)  # type: ignore[operator]
+                            errors[place] += float((out - target).square().sum())
             done += sum(
                 b.hidden == hidden and own.first_slot(len(b.operations)) == first  # type: ignore[operator]
                 for b in wanted
@@ -114,6 +122,10 @@ class Scorer:
             if progress is not None:
                 progress(done, len(wanted), f"block {position + 1}, hidden size {hidden}")
         return errors / elements / self._variance[position]
+
+    def _autocast(self) -> torch.autocast:
+        device = self.supernet.teacher.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self._bf16)
 
     def final_losses(
         self, networks: Sequence[Sequence[Block]], progress: Progress | None = None
@@ -153,8 +165,9 @@ class Scorer:
                 elif begin not in states:
                     x = states[begin[:-1]]
                     index = len(begin) - 1
-                    states[begin] = self.supernet.forward_block(index, x, p.mask, begin[-1])
-            finished = self.supernet.finish(states[blocks])
+                    with self._autocast():
+                        states[begin] = self.supernet.forward_block(index, x, p.mask, begin[-1])
+            finished = self.supernet.finish(states[blocks].float())
             vectors = functional.normalize(pool(finished, p.mask, self._pooling), dim=-1)
             found[place] = float((1 - (vectors * p.pooled).sum(-1)).sum())
         return found

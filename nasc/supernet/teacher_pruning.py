@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -102,8 +103,22 @@ def pruned_network(
 class PrunedLoss:
     """Losses of pruned teachers on some batches; what two share of their beginning runs once."""
 
-    def __init__(self, teacher: Teacher, space: SearchSpace, batches: Sequence[Batch]) -> None:
-        """Run the teacher once."""
+    def __init__(
+        self,
+        teacher: Teacher,
+        space: SearchSpace,
+        batches: Sequence[Batch],
+        bf16: bool = False,
+    ) -> None:
+        """Run the teacher once.
+
+        Args:
+            teacher: Whose operations are left out.
+            space: That pruned teachers are architectures of.
+            batches: What they are compared on.
+            bf16: Whether products are computed in bfloat16, the whole teacher's too.
+        """
+        self._autocast = partial(torch.autocast, teacher.device.type, torch.bfloat16, enabled=bf16)
         self._space, self._eps = space, teacher.geometry.layer_norm_eps
         self._pooling = teacher.pooling.mode
         hidden = space.geometry.hidden
@@ -130,16 +145,18 @@ class PrunedLoss:
         for n in range(done, len(kept)):
             if kept[n]:
                 layer, tensors = self._operations[n]
-                states = [
-                    apply_layer(layer, tensors, x, mask, self._space.geometry, self._eps)
-                    for x, mask in zip(states, self._masks, strict=True)
-                ]
+                with self._autocast():
+                    states = [
+                        apply_layer(layer, tensors, x, mask, self._space.geometry, self._eps)
+                        for x, mask in zip(states, self._masks, strict=True)
+                    ]
             path[kept[: n + 1]] = states
         # Only the latest path is remembered: neighbours in order share the most of it.
         self._states = {(): self._states[()]} | path
         return [
             functional.normalize(
-                pool(normalize_output(self._norm, x, self._eps), mask, self._pooling), dim=-1
+                pool(normalize_output(self._norm, x.float(), self._eps), mask, self._pooling),
+                dim=-1,
             )
             for x, mask in zip(states, self._masks, strict=True)
         ]

@@ -9,14 +9,23 @@ import pytest
 import torch
 
 from nasc.architecture.space import Architecture
+from nasc.distillation.trained import FOLDER as TRAINED_FOLDER
+from nasc.distillation.trained import shipped_networks
 from nasc.errors import TeacherMissing
-from nasc.evaluation.agreement import compare
+from nasc.evaluation.agreement import compare, pooled_cosine
 from nasc.evaluation.torch_vectors import pooled_vectors
-from nasc.supernet.checkpoint import left_blocks
+from nasc.supernet.checkpoint import left_blocks, load_supernet
 from nasc.supernet.prepare import load_prepared
 from nasc.supernet.shipped import FOLDER, shipped_supernet
 from nasc.teacher import DEFAULT_TEACHER_SHA256, Teacher, default_teacher_folder, load_teacher
 from nasc.utils.progress import Silent
+
+SENTENCES = [
+    "The river rises in the hills and flows south through two small towns.",
+    "He was elected mayor in 1953 and served three terms.",
+    "Its first album sold more than a million copies within a year.",
+    "The species is found in wet forests at heights of up to two thousand metres.",
+]
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +80,7 @@ def test_the_supernet_that_comes_with_nasc_is_whole_and_follows_it(
         narrow = [i for i, b in enumerate(blocks) if b.hidden == 192 and b.operations]
         small.append(blocks[min(narrow, key=lambda i, x=losses: float(x[i]))])  # type: ignore[misc]
     network = found.supernet.extract(Architecture(tuple(small)))
-    sentences = [
-        "The river rises in the hills and flows south through two small towns.",
-        "He was elected mayor in 1953 and served three terms.",
-        "Its first album sold more than a million copies within a year.",
-        "The species is found in wet forests at heights of up to two thousand metres.",
-    ]
-    agreement = compare(teacher.vectors(sentences), pooled_vectors(teacher, network, sentences))
+    agreement = compare(teacher.vectors(SENTENCES), pooled_vectors(teacher, network, SENTENCES))
     assert agreement.pooled_cosine > 0.82
 
 
@@ -90,3 +93,22 @@ def test_its_package_is_not_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_the_networks_that_come_trained_are_truer_than_what_they_began_with(
+    teacher: Teacher,
+) -> None:
+    """In one file of 25 MB at most; by a text that no training saw."""
+    (path,) = TRAINED_FOLDER.glob("*.safetensors")
+    assert path.stat().st_size <= 25e6
+    found = shipped_networks(teacher)
+    assert found
+    supernet = load_supernet(FOLDER / path.name, teacher)[0]
+    wanted = teacher.vectors(SENTENCES)
+    for one in found:
+        cut = supernet.extract(one.network.architecture)
+        before = pooled_cosine(wanted, pooled_vectors(teacher, cut, SENTENCES))
+        after = pooled_cosine(wanted, pooled_vectors(teacher, one.network, SENTENCES))
+        assert after > before + 0.02, one.network.architecture
+        assert one.steps >= 1000
+        assert "train_networks.py" in one.recipe["command"]

@@ -32,6 +32,7 @@ DATA = (
     "nasc/package/c/nasc.h",
     "nasc/package/c/nasc_context.c",
     "nasc/package/c/nasc_weights.S",
+    "nasc/distillation/shipped/minilm-l6.safetensors",
     "nasc/package/ios/Package.swift",
     "nasc/package/ios/Sources/NascEncoder/NascEncoder.swift",
     "nasc/package/ios/Sources/NascTokenizer/include/module.modulemap",

@@ -36,6 +36,7 @@ _OF_RUNTIMES = {
 _BESIDE = {
     "web": "web_folder",
     "android": "android_folder",
+    "android-ort": "android_ort_folder",
     "aar": "aar_folder",
     "ios": "ios_folder",
     "c": "c_package",

@@ -29,7 +29,7 @@ from nasc.package.aar import (
 from nasc.package.formats import android_folder, onnx_folder
 from nasc.package.formats.android_folder import kotlin_contents, kotlin_text, kotlin_use
 from nasc.package.formats.app_contents import check_vectors, write_tables, write_texts
-from nasc.package.formats.base import no_refusal, no_session, no_text
+from nasc.package.formats.base import as_it_is, no_refusal, no_session, no_text
 from nasc.package.kotlin_program import OLDEST_JAVA
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE as TABLES
@@ -64,6 +64,7 @@ NOT_PROMISED = android_folder.NOT_PROMISED
 """See `PackageFormat`, and `android_folder`, whose model and runtime these are."""
 
 load_lines = precision_note = other_libraries = other_languages = no_text
+write_model = as_it_is
 open_session = no_session
 refusal = no_refusal
 inspect = onnx_folder.inspect

@@ -22,7 +22,7 @@ from nasc.package.formats.app_contents import (
     write_texts,
     wrong_texts,
 )
-from nasc.package.formats.base import ModelFile, no_text
+from nasc.package.formats.base import ModelFile, as_it_is, no_text
 from nasc.package.formats.c_folder import COPIED as LIBRARY
 from nasc.package.formats.c_folder import KERNELS
 from nasc.package.kotlin_program import run_in_java
@@ -97,6 +97,7 @@ NOT_PROMISED = "not promised on a phone, whose processor is another"
 """What such a folder says of its latency."""
 
 load_lines = precision_note = other_libraries = other_languages = no_text
+write_model = as_it_is
 open_session = c_package.open_session
 check_ready = c_package.check_ready
 refusal = c_package.refusal

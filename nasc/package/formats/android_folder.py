@@ -7,7 +7,7 @@ for every network, but for `Contents.kt`, which holds the hashes of what is load
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from nasc.package.formats import onnx_folder
 from nasc.package.formats.app_contents import (
@@ -18,7 +18,7 @@ from nasc.package.formats.app_contents import (
     write_texts,
     wrong_texts,
 )
-from nasc.package.formats.base import QUERY, always_ready, no_refusal, no_session, no_text
+from nasc.package.formats.base import QUERY, always_ready, as_it_is, no_refusal, no_session, no_text
 from nasc.package.kotlin_program import run_in_java
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE
@@ -59,14 +59,14 @@ TOKENIZER_ALONE = (
 )
 """Kotlin that needs neither Android nor what runs the network."""
 
-_ALONE = (*TOKENIZER_ALONE, f"{_MAIN}/ModelCopy.kt")
+ALONE = (*TOKENIZER_ALONE, f"{_MAIN}/ModelCopy.kt")
 """Of this package."""
 
 COPIED = (
     "build.gradle.kts",
     "consumer-rules.pro",
     "src/main/AndroidManifest.xml",
-    *_ALONE,
+    *ALONE,
     f"{_MAIN}/AppNetwork.kt",
     ENCODER,
     f"{_MAIN}/OnnxNetwork.kt",
@@ -94,6 +94,7 @@ NOT_PROMISED = "not promised in an app, which runs another build, onnxruntime-an
 """What such a folder says of its latency."""
 
 load_lines = precision_note = other_libraries = other_languages = no_text
+write_model = as_it_is
 open_session = no_session
 refusal = no_refusal
 check_ready = always_ready
@@ -122,7 +123,18 @@ println(encoder.similarity(a, b))
 
 def own_usage(manifest: Manifest) -> str:
     """See `PackageFormat`."""
-    use = kotlin_use(manifest)
+    return module_usage(manifest, MODEL)
+
+
+def module_usage(manifest: Manifest, model: str, more: str = "") -> str:
+    """How an app is built with a module around onnxruntime-android.
+
+    Args:
+        manifest: Of the package.
+        model: Name of the model's file in it.
+        more: Of the model, as paragraphs.
+    """
+    use, ending = kotlin_use(manifest), PurePosixPath(model).suffix[1:]
     return f"""\
 A module for an app that Gradle builds with the Android plugin 9 or newer. Copy this folder beside
 the app's module as `nasc-encoder`, and write
@@ -130,7 +142,7 @@ the app's module as `nasc-encoder`, and write
 ```kotlin
 include(":nasc-encoder")                            // settings.gradle.kts
 
-android {{ androidResources {{ noCompress += "onnx" }} }}  // build.gradle.kts of the app
+android {{ androidResources {{ noCompress += "{ending}" }} }}  // build.gradle.kts of the app
 dependencies {{ implementation(project(":nasc-encoder")) }}
 ```
 
@@ -149,7 +161,7 @@ threads than {manifest.conditions.threads}, which this was measured with.
 
 Without `noCompress` the app's archive holds the model compressed: then it is copied once into
 `noBackupFilesDir`, checked by its SHA-256, and mapped from there.
-
+{more}
 With the Android plugin 8 the module also needs `id("org.jetbrains.kotlin.android")` among its
 plugins and `kotlin {{ jvmToolchain(17) }}`. `build.gradle.kts` asks for onnxruntime-android
 {ONNXRUNTIME_ANDROID}.
@@ -170,23 +182,29 @@ def write_more(folder: Path, manifest: Manifest) -> None:
     """See `PackageFormat`: the sources, and the tokenizer's tables and golden texts."""
     check_vectors("android", manifest.head)
     write_tables(folder, TABLES)
-    write_texts(folder, _texts(folder, manifest))
+    write_texts(folder, texts(folder, manifest, MODEL))
 
 
 def wrong_more(folder: Path, manifest: Manifest) -> list[str]:
     """See `PackageFormat`; the tokenizer's files are held in a process of their own."""
-    return wrong_texts(folder, _texts(folder, manifest))
+    return wrong_texts(folder, texts(folder, manifest, MODEL))
 
 
 def run_more(folder: Path, manifest: Manifest) -> tuple[bool | None, str]:
     """See `PackageFormat`: the tokens of the golden texts by the package's own Kotlin."""
-    return run_in_java(folder, (*_ALONE, CONTENTS))
+    return run_in_java(folder, (*ALONE, CONTENTS))
 
 
-def _texts(folder: Path, manifest: Manifest) -> dict[str, str]:
-    """The files of a package that are text, by name; its model and tables are there."""
+def texts(folder: Path, manifest: Manifest, model: str) -> dict[str, str]:
+    """The files of a package that are text, by name; its model and tables are there.
+
+    Args:
+        folder: The package.
+        manifest: Of it.
+        model: Name of the model's file in it.
+    """
     found = {name: (SOURCES / name).read_text(encoding="utf-8") for name in COPIED}
-    return found | {CONTENTS: kotlin_contents(folder, manifest, MODEL)}
+    return found | {CONTENTS: kotlin_contents(folder, manifest, model)}
 
 
 def kotlin_contents(folder: Path, manifest: Manifest, model: str, tables: str = TABLES) -> str:

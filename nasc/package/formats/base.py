@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -161,6 +162,17 @@ class PackageFormat(Protocol):
 
         Raises:
             UsageError, PackageError, profilers.RuntimeMissing: With what to install.
+        """
+
+    def write_model(self, source: Path, target: Path) -> None:
+        """Write one of the model's files into a package.
+
+        Args:
+            source: As the lowering made it.
+            target: Its place in the package.
+
+        Raises:
+            OSError: If it cannot be read or written.
         """
 
     def write_more(self, folder: Path, manifest: Manifest) -> None:
@@ -404,6 +416,11 @@ def no_refusal(arch: str) -> str:
 
 def always_ready(name: str) -> None:
     """See `PackageFormat.check_ready`: nothing is needed but what nasc needs."""
+
+
+def as_it_is(source: Path, target: Path) -> None:
+    """See `PackageFormat.write_model`: files ship as they were made."""
+    shutil.copyfile(source, target)
 
 
 def nothing_written(folder: Path, manifest: Manifest) -> None:

@@ -29,6 +29,7 @@ from nasc.package.formats.base import (
     NOT_MEASURED,
     QUERY,
     ModelFile,
+    as_it_is,
     no_text,
     nothing_run,
     precision_of,
@@ -206,6 +207,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+write_model = as_it_is
 load_lines = precision_note = other_libraries = other_languages = no_text
 """See `PackageFormat`: Python does not load it."""
 

@@ -20,6 +20,7 @@ from nasc.package.formats.app_contents import (
 from nasc.package.formats.base import (
     QUERY,
     always_ready,
+    as_it_is,
     no_refusal,
     no_session,
     no_text,
@@ -89,6 +90,7 @@ NOT_PROMISED = "not promised in an app, which runs another build, onnxruntime's 
 """What such a folder says of its latency."""
 
 load_lines = precision_note = other_libraries = other_languages = no_text
+write_model = as_it_is
 open_session = no_session
 refusal = no_refusal
 check_ready = always_ready

@@ -21,6 +21,7 @@ from nasc.package.formats.base import (
     TOKENIZER_TOO,
     ModelFile,
     always_ready,
+    as_it_is,
     cross_encoder_usage,
     is_parameter,
     no_refusal,
@@ -167,6 +168,7 @@ transformers 5, which its ONNX backend optimum-onnx 0.1 cannot be installed with
 
 
 other_languages = own_usage = no_text
+write_model = as_it_is
 open_session = no_session
 refusal = no_refusal
 check_ready = always_ready

@@ -20,6 +20,7 @@ from nasc.package.formats.base import (
     TOKENIZER_TOO,
     ModelFile,
     always_ready,
+    as_it_is,
     no_refusal,
     no_session,
     no_text,
@@ -102,6 +103,7 @@ def other_libraries(manifest: Manifest) -> str:
 
 other_languages = no_text
 own_usage = no_text
+write_model = as_it_is
 open_session = no_session
 refusal = no_refusal
 check_ready = always_ready

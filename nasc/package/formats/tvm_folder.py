@@ -20,6 +20,7 @@ from nasc.package.formats.base import (
     TOKENIZER_TOO,
     ModelFile,
     always_ready,
+    as_it_is,
     no_session,
     no_text,
     nothing_run,
@@ -113,6 +114,7 @@ Licences of what is TVM's: the folder `licenses`.
 
 
 own_usage = no_text
+write_model = as_it_is
 open_session = no_session
 check_ready = always_ready
 """See `PackageFormat`."""

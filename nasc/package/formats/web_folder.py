@@ -19,7 +19,7 @@ from nasc.package.formats.app_contents import (
     write_texts,
     wrong_texts,
 )
-from nasc.package.formats.base import QUERY, always_ready, no_refusal, no_session, no_text
+from nasc.package.formats.base import QUERY, always_ready, as_it_is, no_refusal, no_session, no_text
 from nasc.package.manifest import Manifest
 from nasc.package.tokenizer_binary import FILE as TABLES
 from nasc.package.tokenizer_golden import FILE as TOKENIZER_GOLDEN
@@ -71,6 +71,7 @@ NOT_PROMISED = "not promised in a browser, which runs another build, onnxruntime
 """What such a folder says of its latency."""
 
 load_lines = precision_note = other_libraries = other_languages = no_text
+write_model = as_it_is
 open_session = no_session
 refusal = no_refusal
 check_ready = always_ready

@@ -57,7 +57,7 @@ class ChosenNetwork:
         steps: Of distillation that it has had.
         limits: That it was chosen under.
         variants: Of which its own was chosen.
-        trained_text: What it was trained on where it comes trained with nasc, in words.
+        trained_text: What it was trained on before where it comes trained with nasc, in words.
         compared: Networks that were trained for a while before it was chosen; None where it was
             not searched.
     """

@@ -34,9 +34,11 @@ from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
+from nasc.context.inputs import RunInputs
 from nasc.context.settings import Settings
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences, scored_sentences
 from nasc.data.prompts import Prompts
+from nasc.distillation.trained import TrainedNetwork
 from nasc.errors import (
     DeviceEmulated,
     InfeasibleLimits,
@@ -54,6 +56,7 @@ from nasc.evaluation.retrieval import ranking_ndcgs
 from nasc.latency.basis import nominal_ms
 from nasc.latency.memory import file_bytes
 from nasc.latency.table_paths import tables_folder
+from nasc.networks.network import Network
 from nasc.package.index import INDEX, read_index, write_index
 from nasc.package.manifest import Manifest
 from nasc.package.read_manifest import read_manifest, read_plain_manifest
@@ -68,6 +71,7 @@ from nasc.pipelines.compiling.deciding import BUSY_REPEATS
 from nasc.pipelines.compiling.packaging import NO_LATENCY
 from nasc.pipelines.evaluate import Queries, evaluate
 from nasc.pipelines.options import RETRIEVAL_METRICS, VECTOR_METRICS, Options
+from nasc.pipelines.package_report import report_package
 from nasc.pipelines.profile import profile
 from nasc.pipelines.result import CompileResult
 from nasc.pipelines.search import search
@@ -76,6 +80,8 @@ from nasc.pipelines.verify import verify_devices
 from nasc.selection import successive_halving as halving
 from nasc.selection.problems import problem_of
 from nasc.solver.problem import Limits
+from nasc.supernet.initialize import initialize
+from nasc.supernet.supernet import Supernet
 from nasc.teacher import Teacher, load_teacher
 from nasc.utils.progress import Silent
 from profilers import DeviceUnreachable, ModelJob, RuntimeMissing, RuntimeOptions
@@ -150,7 +156,7 @@ class Device:
         longer = dataclasses.replace(
             self.space,
             geometry=dataclasses.replace(self.space.geometry, layers=blocks),
-            hidden_sizes=(8, 16, 32),
+            hidden_sizes=(8, 16, 24, 32),
             n_blocks=blocks,
             slots=8,
         )
@@ -344,6 +350,91 @@ def test_the_package_states_where_the_choice_came_from(
     assert {row["what"] for row in manifest.licences} == {
         *("weights, taken or trained from the teacher's", "tokenizer", "texts and programs")
     }
+
+
+NARROW = "24: M F M F @ int8"
+
+
+@pytest.fixture
+def narrow_ms(toy: Toy) -> float:
+    """Less than the teacher may take in int8, more than it may at the next smaller hidden size."""
+    context, int8 = RunContext(toy.settings, opener=toy.device()), Variant("onnxruntime", "int8")
+    costs = context.tables.measure_costs([int8])
+    whole = costs.predict(toy.space.teacher.with_precision("int8"), "onnxruntime")
+    return 0.99 * costs.upper("latency_ms", whole.latency_ms, int8)
+
+
+def narrow_agrees(monkeypatch: pytest.MonkeyPatch, sign: float) -> None:
+    """Networks of one hidden size all through give the teacher's vectors, or their opposites."""
+    real = halving.pooled_vectors
+
+    def pooled_vectors(teacher: Teacher, network: Network, sentences: list[str]) -> Any:
+        if len(network.architecture.blocks) == 1:
+            return sign * teacher.vectors(sentences)
+        return real(teacher, network, sentences)
+
+    monkeypatch.setattr(halving, "pooled_vectors", pooled_vectors)
+
+
+def test_the_teacher_narrowed_is_priced_compared_shipped_and_verified(
+    toy: Toy, narrow_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By costs of a hidden size that no block of the space has."""
+    narrow_agrees(monkeypatch, 1)
+    for path in tables_folder(toy.settings.cache or toy.folder).glob("*.probes.json"):
+        path.unlink()
+    device = toy.device()
+    result = toy.compile(device, "narrow", narrow_ms, distill_steps=20)
+    manifest = result.manifest
+    assert str(manifest.architecture) == NARROW
+    true_ms = device.layers_ms(manifest.architecture)
+    assert manifest.predicted is not None
+    assert manifest.measured is not None
+    assert manifest.predicted.latency_ms == pytest.approx(true_ms, rel=0.02)
+    assert manifest.measured.model.upper_ms <= narrow_ms
+    table, search = manifest.evidence["table"], manifest.evidence["search"]
+    assert table["holds_for"].endswith("; hidden size 24 measured by itself")
+    counts = {row["layer"]: row["count"] for row in table["rows"]}
+    assert (counts["mha 24"], counts["ffn 24"], counts["border 32->24"]) == (2, 2, 1)
+    assert search["chosen"]["architecture"] == NARROW
+    assert search["chosen"]["predicted_loss"] is None
+    assert search["chosen"] in search["compared"]
+    assert "the teacher narrowed to one hidden size" in search["statement"]
+    assert {v.precision for v in result.others_ms} <= {"fp32"}
+    assert verify_package(result.package, opener=device, cache=toy.settings.cache).ok
+    report_package(result.package, toy.folder / "page.html")
+    assert NARROW in (toy.folder / "page.html").read_text("utf-8")
+    names = [job.name for job in device.jobs]
+    probed = set(names[: names.index("model")])
+
+    again = toy.device()
+    assert toy.compile(again, "again", narrow_ms, distill_steps=20).build_sha256 == (
+        result.build_sha256
+    )
+    kept = probed - {job.name for job in again.jobs}
+    assert len(kept) == 3  # networks of one hidden size: what they cost is known by now
+
+
+def test_the_teacher_narrowed_loses_where_others_agree_better(
+    toy: Toy, narrow_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow_agrees(monkeypatch, -1)
+    result = toy.compile(toy.device(), "loses", narrow_ms)
+    assert str(result.manifest.architecture) != NARROW
+    compared = result.manifest.evidence["search"]["compared"]
+    assert NARROW in [one["architecture"] for one in compared]
+
+
+def test_the_teacher_narrowed_is_left_out_where_no_size_fits(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow_agrees(monkeypatch, 1)
+    device = toy.device()
+    least = Architecture.narrowed(toy.space.geometry, 16).with_precision("int8")
+    result = toy.compile(device, "small", 0.95 * device.layers_ms(least))
+    assert len(result.manifest.architecture.blocks) == 2
+    compared = result.manifest.evidence["search"]["compared"]
+    assert all("|" in one["architecture"] for one in compared)
 
 
 @pytest.fixture
@@ -1077,6 +1168,54 @@ def test_the_training_of_the_halving_counts_for_the_budget(
     assert result.manifest.training.distill_steps == 20
 
 
+@pytest.mark.parametrize(
+    ("distill_steps", "own_text", "goes_on"),
+    [(0, True, False), (20, False, False), (20, True, True)],
+)
+def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
+    toy: Toy,
+    limit_ms: float,
+    trained: list[int],
+    distill_steps: int,
+    own_text: bool,
+    goes_on: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where it agrees best of those that compete; all of its training is stated."""
+    space, teacher = toy.space, toy.teacher
+    supernet = Supernet(space, teacher)
+    tokens = teacher.tokenize([" ".join(WORDS)])
+    batch = tokens.batch(range(1))
+    initialize(supernet, batch.input_ids, batch.attention_mask, 0)
+    architecture = space.parse("16: M F | 16: F")
+    network = supernet.extract(architecture)
+    about = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
+    monkeypatch.setattr(RunInputs, "trained_networks", (about,))
+    best = property(lambda one: float(one.trained is not None))
+    monkeypatch.setattr(halving.TrainedCandidate, "score", best)
+    monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 2.0)
+    monkeypatch.setattr(halving, "pruned_teacher", lambda *given: None)  # takes that cosine, too
+    monkeypatch.setattr(Settings, "has_own_text", own_text)
+    finished: list[Any] = []
+    finish = steps.finish
+    monkeypatch.setattr(
+        steps, "finish", lambda *given: finished.append(finish(*given)) or finished[-1]
+    )
+    result = toy.compile(toy.device(), "came", limit_ms, distill_steps=distill_steps)
+    assert result.manifest.architecture.blocks == architecture.blocks
+    assert result.manifest.training.distill_steps == (9_020 if goes_on else 9_000)
+    assert result.manifest.training.trained_text == "prose of another time"
+    assert (
+        "trained with nasc on prose of another time" in (result.package / "README.md").read_text()
+    )
+    assert trained[-1:] == ([18] if goes_on else [2] if distill_steps else [])
+    shipped = finished[-1].network.with_precision(network.architecture.precision)
+    assert (shipped.sha256() == network.sha256()) is not goes_on
+    compared = result.manifest.evidence["search"]["compared"]
+    assert str(result.manifest.architecture) in [one["architecture"] for one in compared]
+    assert verify_package(result.package, measure=False).ok
+
+
 def test_quality_is_judged_on_text_that_chose_nothing(
     toy: Toy, limit_ms: float, questions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1208,7 +1347,8 @@ def test_what_is_made_from_transferred_tables_says_so(
     notes = {s.latency_table for s in found if s.architecture.precision == "int8"}
     assert [str(one)[: len(note)] for one in notes] == [note]
     result = toy.compile(device, "transferred", limit_ms)
-    assert not [job for job in device.jobs if job.path.stem == "0000"]  # of a plan
+    # No plan is measured, only a network of a size that the table lacks.
+    assert not [job for job in device.jobs if job.path.stem == "0000" and "|" in job.name]
     assert note in str(read_manifest(result.package).latency_table)
     assert result.manifest.latency_table in result.warnings()
     assert f"| predicted by | {note}" in (result.package / "MEASURED.md").read_text("utf-8")

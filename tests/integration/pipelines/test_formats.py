@@ -161,7 +161,9 @@ def test_each_format_has_its_folder_but_the_one_that_was_measured() -> None:
     assert options.folders("onnxruntime") == ("android", "ios", "web", "c")
     assert options.folders("tvm") == EVERY
     assert folder_beside(Path("a/b.v1"), "c") == Path("a/b.v1-c")
-    with pytest.raises(UsageError, match="known: onnx, web, android, aar, ios, c, android-c"):
+    with pytest.raises(
+        UsageError, match="known: onnx, web, android, android-ort, aar, ios, c, android-c"
+    ):
         Options(formats=("symbian",))
 
 

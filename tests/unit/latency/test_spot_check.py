@@ -72,8 +72,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def probed(cache: Path, key: LatencyKey = KEY, **options: Any) -> list[float]:
     found = probe(NETWORKS, key, MeasurementSession.on(find("host"), cache), **options)
-    assert list(found) == NETWORKS
-    return list(found.values())
+    assert list(found) == [one.architecture for one in found.values()] == NETWORKS
+    assert all(0 < one.deviation < 1 and not one.held_out for one in found.values())
+    return [one.latency_ms for one in found.values()]
 
 
 def test_what_was_measured_is_found_again(tmp_path: Path, measured: list[list[str]]) -> None:
@@ -91,10 +92,11 @@ def test_what_was_measured_is_found_again(tmp_path: Path, measured: list[list[st
 def test_a_damaged_file_is_measured_again(tmp_path: Path, measured: list[list[str]]) -> None:
     probed(tmp_path)
     (path,) = (tmp_path / "tables").glob("*.probes.json")
-    for content in ("", "{}", '{"ratio": [1]}', '{"ratio": {"a": null}}'):
+    half = json.dumps({"ratio": {str(n): 1.0 for n in NETWORKS}, "deviation": {}})
+    for content in ("", "{}", '{"ratio": [1]}', '{"ratio": {"a": null}}', half):
         path.write_text(content)
         assert probed(tmp_path) == [1.0, 2.0]
-    assert len(measured) == 5
+    assert len(measured) == 6
 
 
 def test_who_waited_finds_what_the_other_measured(

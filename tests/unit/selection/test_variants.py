@@ -20,6 +20,7 @@ from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
 from nasc.latency.memory import file_bytes
+from nasc.latency.predict import Observation
 from nasc.latency.table import LatencyTable
 from nasc.latency.table_paths import tables_folder
 from nasc.selection import variants as module
@@ -116,11 +117,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Any:
         calls = []
         by_variant = {truth.key.variant: truth for truth in truths}
 
-        def probe(networks: Any, key: Any, *about: Any, **options: Any) -> dict[Any, float]:
+        def probe(networks: Any, key: Any, *about: Any, **options: Any) -> dict[Any, Any]:
             truth = by_variant[key.variant]
             assert key == truth.key
             calls.append(len(networks))
-            return {n: truth.latency_ms(n) for n in networks}
+            return {n: Observation(n, truth.latency_ms(n), 0.01) for n in networks}
 
         monkeypatch.setattr(module, "probe", probe)
         return calls

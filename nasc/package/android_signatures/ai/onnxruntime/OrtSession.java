@@ -39,6 +39,8 @@ public class OrtSession implements AutoCloseable {
 
     public native void setOptimizationLevel(OptLevel level) throws OrtException;
 
+    public native void addConfigEntry(String key, String value) throws OrtException;
+
     @Override
     public native void close();
   }

@@ -100,6 +100,12 @@ public class OrtSession implements AutoCloseable {
 
     public void setOptimizationLevel(OptLevel level) throws OrtException {}
 
+    public void addConfigEntry(String key, String value) throws OrtException {
+      if (!key.startsWith("session.use_ort_model_bytes_") || !value.equals("1")) {
+        throw new OrtException("no entry that it knows");
+      }
+    }
+
     @Override
     public void close() {
       closed = true;

@@ -6,12 +6,16 @@ package nasc.encoder
 import ai.onnxruntime.OnnxTensor
 import ai.onnxruntime.OrtEnvironment
 import ai.onnxruntime.OrtSession
+import java.nio.Buffer
 import java.nio.ByteBuffer
 import java.nio.LongBuffer
 
-/** @param model the bytes of model.onnx, in memory that is not Java's own, such as a mapped file */
+/**
+ * @param model the bytes of the model, in memory that is not Java's own, such as a mapped file. Of one
+ *     in onnxruntime's own format the weights are used there, for as long as this is open.
+ */
 internal class OnnxNetwork(
-    model: ByteBuffer,
+    private val model: ByteBuffer,
     private val output: String,
     threads: Int,
 ) : Network {
@@ -25,6 +29,9 @@ internal class OnnxNetwork(
             options.setInterOpNumThreads(1)
             options.setExecutionMode(OrtSession.SessionOptions.ExecutionMode.SEQUENTIAL)
             options.setOptimizationLevel(OrtSession.SessionOptions.OptLevel.ALL_OPT)
+            // Of its own format alone: an .onnx is copied.
+            options.addConfigEntry("session.use_ort_model_bytes_directly", "1")
+            options.addConfigEntry("session.use_ort_model_bytes_for_initializers", "1")
             session = environment.createSession(model, options)
         } catch (error: Throwable) {
             options.close()
@@ -48,5 +55,7 @@ internal class OnnxNetwork(
     override fun close() {
         session.close()
         options.close()
+        val memory: Buffer = model // whose `clear` every Android has
+        memory.clear() // so that it is held until here: a build leaves out what nobody reads
     }
 }

@@ -1,0 +1,86 @@
+"""What the networks that come trained with nasc are worth, beside what they began with.
+
+Each as the supernet gives it and as it comes trained, in float32 (its weights as they are stored,
+in int8), and the teacher: question to paragraph on SQuAD, and agreement with the teacher on
+held-out sentences of a text that no training saw.
+
+    python benchmarks/quality/trained_networks.py --squad dev-v1.1.json --sts STS-B/dev.tsv
+        --text wikitext-2/valid.txt > trained_networks.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasc.data.corpus import load_corpus
+from nasc.distillation.trained import shipped_networks
+from nasc.evaluation.agreement import compare
+from nasc.evaluation.retrieval import ranking_ndcg
+from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
+from nasc.supernet.checkpoint import load_supernet
+from nasc.supernet.shipped import shipped_supernet
+from nasc.tasks.retrieval import read_retrieval, retrieval_places, retrieval_scores
+from nasc.tasks.sts import evaluate_sts, read_sts
+from nasc.teacher import load_teacher
+
+SENTENCES = 512
+
+Vectors = NDArray[np.float32]
+Encode = Callable[[Sequence[Any]], Vectors]
+
+
+def main() -> None:
+    """Judge, print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--squad", required=True)
+    parser.add_argument("--sts", required=True)
+    parser.add_argument("--text", required=True)
+    parser.add_argument("--queries", type=int, default=2_000)
+    args = parser.parse_args()
+    teacher = load_teacher()
+    path = shipped_supernet(teacher.sha256)
+    if path is None:
+        raise SystemExit("no supernet comes with nasc for this teacher")
+    supernet, _ = load_supernet(path, teacher)
+    asked, pairs = read_retrieval(args.squad, args.queries), read_sts(args.sts)
+    sentences = load_corpus(args.text, seed=0).heldout[:SENTENCES]
+
+    def whole(texts: Sequence[Any]) -> Vectors:
+        return teacher_vectors(teacher, texts)
+
+    wanted = whole(sentences)
+    rows: list[dict[str, Any]] = []
+
+    def judge(network: str, kind: str, steps: int, encode: Encode) -> None:
+        places = retrieval_places(asked, encode(asked.questions), encode(asked.paragraphs))
+        found = encode(sentences)
+        agreement = compare(wanted, found)
+        scores: dict[str, float] = {
+            "mrr_at_10": retrieval_scores(asked, places)["mrr_at_10"].value,
+            "ranking_ndcg": ranking_ndcg(wanted, found),
+            "similarity": agreement.similarity_spearman,
+            "cosine": agreement.pooled_cosine,
+            "sts_spearman": evaluate_sts(encode, pairs),
+        }
+        about = {"network": network, "kind": kind, "steps": steps}
+        rows.append(about | {name: round(float(value), 4) for name, value in scores.items()})
+        print(rows[-1], file=sys.stderr, flush=True)
+
+    judge("teacher", "teacher", 0, whole)
+    for one in shipped_networks(teacher):
+        text = str(one.network.architecture)
+        cut = supernet.extract(one.network.architecture)
+        for kind, steps, network in (("supernet", 0, cut), ("trained", one.steps, one.network)):
+            judge(text, kind, steps, lambda texts, n=network: pooled_vectors(teacher, n, texts))
+    json.dump({"benchmark": "trained_networks", "rows": rows}, sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()
