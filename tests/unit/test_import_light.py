@@ -23,30 +23,27 @@ def test_the_check_sees_a_heavy_import() -> None:
     assert loaded_by("import scipy") >= {"scipy"}
 
 
-def importing(*modules: str) -> set[str]:
-    """What they load together: by one process, which takes a second to start."""
-    return loaded_by(f"import {', '.join(modules)}")
-
-
-def test_start_up_loads_nothing_heavy() -> None:
-    found = importing("nasc", "nasc.api", "nasc.errors", "nasc.data", "nasc.cli")
-    assert found <= {"profilers"}
+@pytest.mark.parametrize("module", ["nasc", "nasc.api", "nasc.errors", "nasc.data", "nasc.cli"])
+def test_start_up_loads_nothing_heavy(module: str) -> None:
+    assert loaded_by(f"import {module}") <= {"profilers"}
 
 
 @pytest.mark.slow
-def test_pure_modules_load_no_runtime_and_no_profiler() -> None:
-    architecture = ("nasc.architecture.space", "nasc.solver")
-    found = importing(*architecture, "nasc.latency.table", "nasc.latency.predict")
-    assert not found & {"torch", "onnxruntime", "transformers", "profilers"}
+@pytest.mark.parametrize(
+    "module",
+    ["nasc.architecture.space", "nasc.solver", "nasc.latency.table", "nasc.latency.predict"],
+)
+def test_pure_modules_load_no_runtime_and_no_profiler(module: str) -> None:
+    assert not loaded_by(f"import {module}") & {"torch", "onnxruntime", "transformers", "profilers"}
 
 
 @pytest.mark.slow
 def test_quality_needs_no_torch() -> None:
-    assert "torch" not in importing("nasc.evaluation.agreement")
+    assert "torch" not in loaded_by("import nasc.evaluation.agreement")
 
 
 @pytest.mark.slow
-def test_the_process_that_opens_packages_loads_no_torch() -> None:
-    formats = [f"nasc.package.formats.{name}" for name in ("onnx_folder", "openvino_folder")]
-    loaded = importing("nasc.package.worker", *formats)
+@pytest.mark.parametrize("format_file", ["onnx_folder", "openvino_folder"])
+def test_the_process_that_opens_packages_loads_no_torch(format_file: str) -> None:
+    loaded = loaded_by(f"import nasc.package.worker, nasc.package.formats.{format_file}")
     assert not loaded & {"torch", "transformers", "openvino"}

@@ -63,7 +63,7 @@ def test_a_file_is_never_larger_than_said_and_hardly_smaller(
 ) -> None:
     pytest.importorskip(variant.runtime)
     rng = np.random.default_rng(1)
-    networks = [random_architecture(TINY, rng, variant.precision) for _ in range(2)]
+    networks = [random_architecture(TINY, rng, variant.precision) for _ in range(4)]
     networks.append(TINY.teacher.with_precision(variant.precision))
     networks.append(Architecture((Block(32, ("mha", "ffn", "sep3") * 8),) * 2, variant.precision))
     for architecture in networks:

@@ -467,7 +467,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_process")
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("count", [30, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
 def test_no_manifest_is_a_traceback(package: Path, count: int) -> None:
     chance = random.Random(0)
     whole = load(package)

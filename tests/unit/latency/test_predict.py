@@ -30,7 +30,7 @@ def test_without_noise_the_costs_are_recovered_exactly() -> None:
 
 
 @pytest.mark.slow
-@devices(4)
+@devices(5)
 def test_with_noise_predictions_are_better_than_a_single_measurement(seeds: int) -> None:
     errors = []
     for seed in range(seeds):
@@ -45,7 +45,7 @@ def test_with_noise_predictions_are_better_than_a_single_measurement(seeds: int)
 
 
 @pytest.mark.slow
-@devices(6)
+@devices(10)
 def test_costs_lie_within_their_standard_errors(seeds: int) -> None:
     standard = []
     for seed in range(seeds):
@@ -91,7 +91,7 @@ def test_weights_beyond_the_caches_have_a_price_of_their_own() -> None:
     assert np.abs(errors).mean() < 0.004
 
 
-@devices(4)
+@devices(5)
 def test_a_device_that_adds_up_has_no_such_price(seeds: int) -> None:
     for seed in range(seeds):
         _, solved = fitted(MINILM, seed)

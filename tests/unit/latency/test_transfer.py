@@ -102,7 +102,7 @@ def test_where_everything_is_measured_the_other_table_hardly_counts() -> None:
 @pytest.mark.parametrize("budget", [5, 10, 20])
 def test_intervals_cover_nine_of_ten_networks(budget: int) -> None:
     covered = []
-    for seed in range(16):
+    for seed in range(40):
         there = device(seed)
         _, found = transferred(there, budget, seed)
         rng = np.random.default_rng([seed, 9])

@@ -51,7 +51,7 @@ def test_everything_it_claims_is_true(
 
 @pytest.mark.slow
 @PROBLEMS
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_everything_it_claims_is_true_of_many(
     seed: int, other: int, fractions: bool, metrics: tuple[str, ...]
 ) -> None:

@@ -94,7 +94,7 @@ def brute_front(networks: list, limits: Limits) -> list[tuple[float, float, str]
 @pytest.mark.usefixtures("eager")
 class TestAgainstEverything:
     @given(problems(), SEEDS, st.integers(1, 30), st.integers(0, 3))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=80, deadline=None)
     def test_k_best(self, problem: Problem, seed: int, k: int, slack: int) -> None:
         networks = every_network(problem)
         limits = random_limits(seed, networks, slack)
@@ -111,7 +111,7 @@ class TestAgainstEverything:
             assert solution.upper_latency_ms == network.upper["latency_ms"]
 
     @given(SEEDS, SEEDS, st.integers(1, 3), st.sampled_from([4, 8, 16]))
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=60, deadline=None)
     def test_best_under_a_tight_peak(self, seed: int, other: int, k: int, spread: int) -> None:
         costs = ToyCosts(seed, spread=spread)
         problem = random_problem(
@@ -129,7 +129,7 @@ class TestAgainstEverything:
             assert [s.architecture for s in found] == [n.architecture for n in expected]
 
     @given(problems(), SEEDS, st.integers(0, 3), st.booleans())
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=50, deadline=None)
     def test_front(self, problem: Problem, seed: int, slack: int, limited: bool) -> None:
         networks = every_network(problem)
         limits = random_limits(seed, networks, slack) if limited else Limits()
@@ -208,7 +208,7 @@ def test_equal_networks_are_told_apart_by_text_where_blocks_share_a_kind() -> No
 
 
 @given(SEEDS, SEEDS, st.integers(1, 12))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_fractions_agree_to_rounding(seed: int, other: int, k: int) -> None:
     problem = random_problem(seed, costs=ToyCosts(seed, fractions=True))
     rng = np.random.default_rng(other)
@@ -226,7 +226,7 @@ def test_fractions_agree_to_rounding(seed: int, other: int, k: int) -> None:
 
 
 @given(SEEDS, SEEDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_a_looser_limit_is_never_worse(seed: int, other: int) -> None:
     problem = random_problem(seed, positions=2)
     limits = random_limits(other, every_network(problem), 1).given()
@@ -280,7 +280,7 @@ def test_fewer_networks_than_asked_for() -> None:
 )
 @given(problems(), SEEDS, st.integers(1, 30), st.integers(0, 3))
 @settings(
-    max_examples=20,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

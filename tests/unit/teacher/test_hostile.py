@@ -138,7 +138,7 @@ def test_mutated_files_are_accepted_or_refused(
     good = json.loads((folder / file).read_text())
     generator = random.Random(f"nasc {file}")
     everywhere = places(good)
-    for _ in range(20):
+    for _ in range(40):
         place, value = generator.choice(everywhere), generator.choice([*HOSTILE, ...])
         (folder / file).write_text(json.dumps(replaced(good, place, value)))
         check_accepted_or_refused(folder)

@@ -18,14 +18,13 @@ DAMAGED, ARGUMENT, NOT_UTF8, CAPACITY, NO_ROOM, NO_PAIR = -1, -3, -4, -6, -7, -8
 
 Tokens = tuple[list[int], list[int]]
 
-_OF_MANY_KINDS = (range(0x20000), range(0x2F800, 0x2FA20), range(0xE0000, 0xE0200))
-"""Of Unicode; beyond are ideographs, private characters and none, which are all alike."""
+_WITH_CHARACTERS = (0, 1, 2, 3, 14)
+"""Planes of Unicode; the others hold none, or private ones, which are all alike."""
 
 POINTS = [
     point
     for point in range(0x110000)
-    if not 0xD800 <= point < 0xE000
-    and (point % 16 == 15 or any(point in kinds for kinds in _OF_MANY_KINDS))
+    if not 0xD800 <= point < 0xE000 and (point >> 16 in _WITH_CHARACTERS or point % 16 == 15)
 ]
 
 

@@ -118,7 +118,7 @@ def test_kotlin_cuts(kotlin_driver: list[str], tmp_path: Path, direction: str) -
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 5))
 def test_many_random_texts(family: Tokenizer, make_port: MakePort, seed: int) -> None:
-    assert not make_port(family).differing(random_texts(family, 4_000, seed))
+    assert not make_port(family).differing(random_texts(family, 12_000, seed))
 
 
 FLAGS = [

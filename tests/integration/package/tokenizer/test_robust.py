@@ -53,7 +53,7 @@ def test_damaged_files(sanitized: list[str], file: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2, 4))
 def test_many_damaged_files(sanitized: list[str], file: Path, seed: int) -> None:
-    run([*sanitized, "damage", str(file)], seed, 500)
+    run([*sanitized, "damage", str(file)], seed, 1500)
 
 
 def test_damaged_files_in_javascript(javascript_driver: list[str], file: Path) -> None:
@@ -69,7 +69,7 @@ def test_damaged_files_in_kotlin(kotlin_driver: list[str], file: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("port", "size"), [("javascript", 1_000_000), ("kotlin", 500_000)])
+@pytest.mark.parametrize(("port", "size"), [("javascript", 3_000_000), ("kotlin", 500_000)])
 def test_megabytes_in_one_call_in(
     port: str, size: int, request: pytest.FixtureRequest, file: Path
 ) -> None:
@@ -92,7 +92,7 @@ def test_under_sanitizers(make_port: MakePort, sanitized: list[str], made: Token
 
 @pytest.mark.slow
 def test_megabytes_in_one_call(driver: list[str], sanitized: list[str], file: Path) -> None:
-    for program, size in ((driver, 1_000_000), (sanitized, 100_000)):
+    for program, size in ((driver, 3_000_000), (sanitized, 100_000)):
         lines = run([*program, "long", str(file)], size).splitlines()
         assert len(lines) == 10
         assert not [line for line in lines if int(line.split()[-2]) < 2]
