@@ -28,12 +28,23 @@ POINTS = [
 ]
 
 
+_files: dict[str, bytes] = {}
+
+
+def _file(tokenizer: Tokenizer) -> bytes:
+    """What it is compiled to: once for all ports of a process."""
+    content = tokenizer.to_str()
+    if content not in _files:
+        _files[content] = compile_tokenizer(tokenizer)
+    return _files[content]
+
+
 class Port:
     """A compiled tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer, command: Sequence[str], path: Path) -> None:
         self.tokenizer, self.command, self.path = tokenizer, list(command), path
-        path.write_bytes(compile_tokenizer(tokenizer))
+        path.write_bytes(_file(tokenizer))
 
     def encode(
         self, texts: Iterable[GoldenText], capacity: int | None = None
