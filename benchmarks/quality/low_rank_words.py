@@ -314,7 +314,7 @@ def main() -> None:
     parser.add_argument("--sts", type=Path, required=True, help="STS-B's dev.tsv, or .gz")
     parser.add_argument("--squad", type=Path, help="SQuAD's dev-v1.1.json, or .gz")
     parser.add_argument("--queries", type=int, default=2000, help="of its questions")
-    parser.add_argument("--corpus", nargs="+", help="default: prose on this machine")
+    parser.add_argument("--corpus", nargs="+", help="default: the text that comes with nasc")
     parser.add_argument("--counts", nargs="+", help="what words are counted in; default: --corpus")
     parser.add_argument("--sizes", nargs="+", type=int, default=[0, 64, 96, 128, 192, 256])
     parser.add_argument("--weights", nargs="+", default=["plain", "root", "often"])

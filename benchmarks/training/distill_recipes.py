@@ -139,7 +139,7 @@ def check_left(supernet: Supernet, text: str, teacher: Teacher) -> None:
 def main() -> None:
     """Train, judge, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", action="append", help="default: prose on this machine")
+    parser.add_argument("--corpus", action="append", help="default: the text that comes with nasc")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--sts", type=Path)
     parser.add_argument("--supernet-steps", type=int, default=150)

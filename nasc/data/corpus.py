@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_profiles.reading import shown
-from nasc.data.prose import installed_prose
 from nasc.data.sentences import marks
 from nasc.data.sources import Reading, describe, read_all
 from nasc.data.texts import Text
@@ -27,6 +26,11 @@ from nasc.utils.progress import Say
 HELDOUT_SHARE = 0.05
 HELDOUT_MINIMUM = 512
 """Held out: 5% of the sentences, at least 512, at most a quarter of them."""
+
+DEFAULT_TEXT = Path(__file__).parent / "shipped" / "wikipedia.txt.gz"
+"""What is trained on, and judged by, where no text is named: `scripts/make_default_text.py`."""
+
+DEFAULT_DESCRIPTION = "88 articles of the English Wikipedia that come with nasc"
 
 MINIMUM_SENTENCES = 24
 """A quarter is held out, half of that judges, and three sentences are the least to compare."""
@@ -69,9 +73,7 @@ def load_corpus(
     Args:
         source: A file of prose, Markdown, HTML, JSON lines, JSON, CSV, TSV (each with .gz too)
             or parquet, a folder of such files, `datasets:NAME` or `datasets:NAME:CONFIG` for a
-            data set of the datasets library, or several of these. None takes the prose that is
-            on every machine with Python: the language's help topics and the docstrings of the
-            standard library and of the installed packages.
+            data set of the datasets library, or several of these. None takes `DEFAULT_TEXT`.
         seed: See `corpus_from_sentences`.
         max_sentences: See `corpus_from_sentences`.
         text_column: The column that holds the text, of sources that have columns; None takes the
@@ -82,25 +84,17 @@ def load_corpus(
         CorpusError: If the source is missing, unreadable, binary, empty or too small, a
             data set cannot be read to its end, or the column is missing or not clear.
     """
-    if source is None:
-        return corpus_from_sentences(
-            installed_prose(),
-            description=(
-                "English prose found on this machine: Python's help topics and the docstrings "
-                "of the standard library and the installed packages"
-            ),
-            seed=seed,
-            max_sentences=max_sentences,
-        )
-    sources = [source] if isinstance(source, (str, Path)) else list(source)
+    named = DEFAULT_TEXT if source is None else source
+    sources = [named] if isinstance(named, (str, Path)) else list(named)
     if not sources:
         raise CorpusError(
             "no corpus given: the list of sources is empty. Give a file, a folder or "
-            "datasets:NAME, or leave the corpus out for the text on this machine"
+            "datasets:NAME, or leave the corpus out for the text that comes with nasc"
         )
+    about = ", ".join(describe(s) for s in sources)
     found = corpus_from_sentences(
         read_all(sources, Reading(text_column, say)),
-        description=", ".join(describe(s) for s in sources),
+        description=DEFAULT_DESCRIPTION if source is None else about,
         seed=seed,
         max_sentences=max_sentences,
     )
@@ -152,7 +146,7 @@ def corpus_from_sentences(
         raise CorpusError(
             f"{description}: {len(ordered)} different sentences found, at least "
             f"{MINIMUM_SENTENCES} are needed. Give more text, or leave --corpus out for the "
-            "text on this machine"
+            "text that comes with nasc"
         )
     digest = hashlib.sha256()
     for sentence in ordered:

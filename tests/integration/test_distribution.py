@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("nasc", "profilers", "device_profiles")
 DATA = (
     "device_profiles/host.toml",
+    "nasc/data/shipped/README.md",
+    "nasc/data/shipped/wikipedia.txt.gz",
     "nasc/package/android/build.gradle.kts",
     "nasc/package/android/consumer-rules.pro",
     "nasc/package/android/src/main/AndroidManifest.xml",
@@ -51,8 +53,8 @@ DATA = (
     "profilers/runner/src/ort_abi.h",
 )
 SUFFIXES = tuple(
-    ".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .html .ts .kt .kts .pro .xml .swift"
-    " .modulemap .java".split()
+    ".py .md .gz .toml .json .typed .safetensors .c .h .S .txt .js .mjs .html .ts .kt .kts .pro"
+    " .xml .swift .modulemap .java".split()
 )
 
 

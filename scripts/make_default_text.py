@@ -1,0 +1,110 @@
+"""Makes the text that nasc takes where none is named, out of articles of the English Wikipedia.
+
+They are those of a shortened dump of April 2016 that gensim's wheels hold for its tests; the script
+takes one of these, and no other dump. What is left of an article are its paragraphs of prose: no
+references, tables, lists, headings or captions. Equal input gives the same file bit by bit.
+
+    pip download gensim==4.4.0 --no-deps
+    pip install mwparserfromhell==0.7.2
+    python scripts/make_default_text.py gensim-4.4.0-*.whl --output nasc/data/shipped
+"""
+
+from __future__ import annotations
+
+import argparse
+import bz2
+import gzip
+import hashlib
+import re
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import mwparserfromhell
+
+DUMP = "gensim/test/test_data/enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+DUMP_SHA256 = "a53f4648dec40467ebdcbc7a1307eddb51fe6e28e9309f6ebde81ba0d04bea2d"
+
+NAMESPACE = "{http://www.mediawiki.org/xml/export-0.10/}"
+
+LEAST_ARTICLE = 3000
+"""Characters of markup: shorter ones are stubs and lists of links."""
+
+LEAST_PARAGRAPH = 80
+LEAST_PARAGRAPHS = 6
+"""Of an article that is taken."""
+
+_BEFORE = (
+    re.compile(r"<ref[^>/]*/>|<ref.*?</ref>|<!--.*?-->|<math.*?</math>", re.DOTALL),
+    re.compile(r"\[\[(?:File|Image|Category):(?:[^\[\]]|\[\[[^\]]*\]\])*\]\]"),
+)
+_MARKUP = re.compile(r"[{}|<>\[\]=]")
+_AFTER = (
+    (re.compile(r"\s*\(\s*[,;:]*\s*\)"), ""),
+    (re.compile(r"\(\s*[,;]\s*"), "("),
+    (re.compile(r"\s+([,.;:])"), r"\1"),
+    (re.compile(r"\s+"), " "),
+)
+
+
+def main() -> None:
+    """Read the wheel, write the text and its attribution."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("wheel", type=Path, help="of gensim")
+    parser.add_argument("--output", type=Path, required=True, help="folder")
+    args = parser.parse_args()
+    with zipfile.ZipFile(args.wheel) as wheel:
+        packed = wheel.read(DUMP)
+    if (found := hashlib.sha256(packed).hexdigest()) != DUMP_SHA256:
+        raise SystemExit(f"{DUMP} has the sha256 {found}, not {DUMP_SHA256}: take another release")
+    articles = {title: paragraphs for title, text in pages(packed) if (paragraphs := prose(text))}
+    text = "\n\n".join(p for paragraphs in articles.values() for p in paragraphs) + "\n"
+    with (args.output / "wikipedia.txt.gz").open("wb") as file:
+        file.write(gzip.compress(text.encode(), 9, mtime=0))
+    names = "\n".join(f"- {title}" for title in articles)
+    (args.output / "README.md").write_text(ATTRIBUTION + names + "\n", encoding="utf-8")
+    print(f"{len(articles)} articles, {len(text):,} characters")
+
+
+def pages(packed: bytes) -> list[tuple[str, str]]:
+    """Title and markup of the articles of a dump, without redirects and pages of other kinds."""
+    tree = ElementTree.fromstring(bz2.decompress(packed))
+    found = []
+    for page in tree.iter(NAMESPACE + "page"):
+        title = page.findtext(NAMESPACE + "title", "")
+        text = page.findtext(f"{NAMESPACE}revision/{NAMESPACE}text") or ""
+        redirects = text.lower().startswith("#redirect")
+        if page.findtext(NAMESPACE + "ns") == "0" and not redirects and len(text) >= LEAST_ARTICLE:
+            found.append((title, text))
+    return found
+
+
+def prose(markup: str) -> list[str]:
+    """The paragraphs of an article; none where there are too few."""
+    for pattern in _BEFORE:
+        markup = pattern.sub("", markup)
+    found = []
+    for line in mwparserfromhell.parse(markup).strip_code().split("\n"):
+        for pattern, replacement in _AFTER:
+            line = pattern.sub(replacement, line)
+        line = line.strip()
+        ends = line[:1].isupper() and line[-1] in ".!?\"'"
+        if ends and len(line) >= LEAST_PARAGRAPH and not _MARKUP.search(line):
+            found.append(line)
+    return found if len(found) >= LEAST_PARAGRAPHS else []
+
+
+ATTRIBUTION = """\
+# The text that nasc takes where none is named
+
+`wikipedia.txt.gz` holds paragraphs of the articles below, of the English Wikipedia as of April
+2016, without references, tables, lists and markup. Their authors are the Wikipedia contributors;
+the history of each stands behind its page, `https://en.wikipedia.org/wiki/TITLE`. This folder is
+licensed under the Creative Commons Attribution-ShareAlike 3.0 Unported License (CC BY-SA 3.0,
+<https://creativecommons.org/licenses/by-sa/3.0/>), apart from the rest of nasc. Made by
+`scripts/make_default_text.py` of the dump that gensim's wheel holds for its tests.
+
+"""
+
+if __name__ == "__main__":
+    main()
