@@ -19,9 +19,16 @@ from nasc.teacher import Teacher
 
 @torch.no_grad()
 def pooled_vectors(
-    teacher: Teacher, network: Network, sentences: Sequence[Text]
+    teacher: Teacher, network: Network, sentences: Sequence[Text], *, bf16: bool = False
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Vectors (sentences, size) of a network in torch, as networks are compared by them."""
+    """Vectors (sentences, size) of a network in torch, as networks are compared by them.
+
+    Args:
+        teacher: Whose tokenizer it has.
+        network: In fp32, whatever its precision says.
+        sentences: The texts.
+        bf16: Whether products are computed in bfloat16.
+    """
     head = teacher.head()
     if network.head != head:  # of the same body, without what is behind the pooling
         behind = {name: value.cpu().numpy() for name, value in head_tensors(teacher, head).items()}
@@ -31,7 +38,8 @@ def pooled_vectors(
     found: dict[int, np.ndarray[Any, np.dtype[np.float32]]] = {}
     for indices in tokens.buckets(64):
         batch = tokens.batch(indices)
-        given = model(batch.input_ids, batch.attention_mask).numpy()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            given = model(batch.input_ids, batch.attention_mask).float().numpy()
         for index, row in zip(indices.tolist(), given, strict=True):
             found[index] = without_padding(row, model.head, int(tokens.lengths[index]))
     rows = [found[index] for index in range(len(sentences))]

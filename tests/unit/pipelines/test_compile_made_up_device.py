@@ -368,10 +368,12 @@ def narrow_agrees(monkeypatch: pytest.MonkeyPatch, sign: float) -> None:
     """Networks of one hidden size all through give the teacher's vectors, or their opposites."""
     real = halving.pooled_vectors
 
-    def pooled_vectors(teacher: Teacher, network: Network, sentences: list[str]) -> Any:
+    def pooled_vectors(
+        teacher: Teacher, network: Network, sentences: list[str], **options: Any
+    ) -> Any:
         if len(network.architecture.blocks) == 1:
             return sign * teacher.vectors(sentences)
-        return real(teacher, network, sentences)
+        return real(teacher, network, sentences, **options)
 
     monkeypatch.setattr(halving, "pooled_vectors", pooled_vectors)
 
@@ -1228,9 +1230,9 @@ def test_quality_is_judged_on_text_that_chose_nothing(
         judged.extend(texts)
         return encode(self, texts, *about, **options)
 
-    def choosing(teacher: Any, network: Any, texts: Any) -> Any:
+    def choosing(teacher: Any, network: Any, texts: Any, **options: Any) -> Any:
         chosen.extend(texts)
-        return vectors(teacher, network, texts)
+        return vectors(teacher, network, texts, **options)
 
     monkeypatch.setattr(Encoder, "encode", encoding)
     monkeypatch.setattr(halving, "pooled_vectors", choosing)

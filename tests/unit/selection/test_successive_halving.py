@@ -83,7 +83,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A context of two sentences, on which networks are as good as they are small."""
     monkeypatch.setattr(halving, "scored_sentences", lambda corpus: ["a", "b"])
     monkeypatch.setattr(
-        halving, "pooled_vectors", lambda teacher, network, sentences: network.params
+        halving, "pooled_vectors", lambda teacher, network, sentences, **options: network.params
     )
     monkeypatch.setattr(
         halving, "teacher_vectors", lambda teacher, sentences: teacher.vectors(sentences)
