@@ -3,7 +3,7 @@
 Each as the supernet gives it and as it comes trained, in float32 (its weights as they are stored,
 in int8), and the teacher: question to paragraph on SQuAD, and agreement with the teacher on
 held-out sentences of a text that no training saw. With `--steps` also after so many steps of the
-distillation that `nasc compile` does, on every text of `--on` or on the one that comes with nasc.
+distillation that `nasc compile` does, on the text that comes with nasc and on those of `--on`.
 
     python benchmarks/quality/trained_networks.py --squad dev-v1.1.json --sts STS-B/dev.tsv
         --text wikitext-2/valid.txt > trained_networks.json
@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=2_000)
     parser.add_argument("--networks", nargs="+", default=[], help="others of the supernet's space")
     parser.add_argument("--steps", type=int, default=0)
-    parser.add_argument("--on", action="append", help="a text; default: nasc's own")
+    parser.add_argument("--on", action="append", default=[], help="texts beside nasc's own")
     args = parser.parse_args()
     teacher = load_teacher()
     path = shipped_supernet(teacher.sha256)
@@ -84,7 +84,7 @@ def main() -> None:
         judge(name, kind, steps, lambda texts: pooled_vectors(teacher, network, texts))
         if not args.steps:
             return
-        for text in args.on or [None]:
+        for text in [None, *args.on]:
             corpus, config = load_corpus(text, seed=0), DistillConfig(args.steps)
             batches = batches_of(teacher, corpus, config, config.steps * config.batch_size)
             after, _ = distill(network, teacher, batches, config)
