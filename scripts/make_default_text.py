@@ -2,7 +2,8 @@
 
 They are those of a shortened dump of April 2016 that gensim's wheels hold for its tests; the script
 takes one of these, and no other dump. What is left of an article are its paragraphs of prose: no
-references, tables, lists, headings or captions. Equal input gives the same file bit by bit.
+references, tables, lists, headings, captions, or paragraphs of which a template is a part that it
+does not know. Equal input gives the same file bit by bit.
 
     pip download gensim==4.4.0 --no-deps
     pip install mwparserfromhell==0.7.2
@@ -18,6 +19,7 @@ import hashlib
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import mwparserfromhell
@@ -34,11 +36,33 @@ LEAST_PARAGRAPH = 80
 LEAST_PARAGRAPHS = 6
 """Of an article that is taken."""
 
+LISTS = ("*", "#", ":", ";", "|", "!", "{")
+"""What lines of lists and tables begin with."""
+
+NO_PROSE = {
+    *("bibliography", "discography", "external links", "filmography", "footnotes"),
+    *("further reading", "notes", "notes and references", "publications", "references"),
+    *("see also", "selected bibliography", "selected works", "sources", "works", "works cited"),
+}
+"""Sections, in lower case."""
+
+SILENT = {
+    *("-", "as of", "by whom", "citation needed", "clarify", "cn", "dead link", "dubious", "efn"),
+    *("fact", "not in citation given", "page needed", "ref", "refn", "rp", "specify", "vague"),
+    *("verify source", "weasel-inline", "when", "which", "who", "who?", "why"),
+}
+SILENT_BEGINNINGS = ("citation needed", "cite ", "harv", "note", "sfn", "full")
+"""Templates, in lower case, that put no words into a sentence, or by their beginning."""
+
+HOLE = "\N{OBJECT REPLACEMENT CHARACTER}"
+
 _BEFORE = (
-    re.compile(r"<ref[^>/]*/>|<ref.*?</ref>|<!--.*?-->|<math.*?</math>", re.DOTALL),
-    re.compile(r"\[\[(?:File|Image|Category):(?:[^\[\]]|\[\[[^\]]*\]\])*\]\]"),
+    (re.compile(r"<ref[^>/]*/>|<ref.*?</ref>|<!--.*?-->", re.DOTALL), ""),
+    (re.compile(r"<math.*?</math>|<gallery.*?</gallery>", re.DOTALL), HOLE),
+    (re.compile(r"\[\[(?:File|Image|Category):(?:[^\[\]]|\[\[[^\]]*\]\])*\]\]"), ""),
 )
-_MARKUP = re.compile(r"[{}|<>\[\]=]")
+_HEADING = re.compile(r"=+([^=]+)=+\s*$")
+_NO_TEXT = re.compile(rf"[{{}}|<>\[\]={HOLE}]")
 _AFTER = (
     (re.compile(r"\s*\(\s*[,;:]*\s*\)"), ""),
     (re.compile(r"\(\s*[,;]\s*"), "("),
@@ -81,17 +105,38 @@ def pages(packed: bytes) -> list[tuple[str, str]]:
 
 def prose(markup: str) -> list[str]:
     """The paragraphs of an article; none where there are too few."""
-    for pattern in _BEFORE:
-        markup = pattern.sub("", markup)
-    found = []
-    for line in mwparserfromhell.parse(markup).strip_code().split("\n"):
+    for pattern, replacement in _BEFORE:
+        markup = pattern.sub(replacement, markup)
+    code = mwparserfromhell.parse(markup)
+    for template in code.filter_templates(recursive=False):
+        code.replace(template, said(template))
+    found, heading = [], ""
+    for line in str(code).split("\n"):
+        if title := _HEADING.match(line):
+            heading = title[1].strip().lower()
+        if heading in NO_PROSE or line[:1] in LISTS or len(line) < LEAST_PARAGRAPH:
+            continue
+        line = mwparserfromhell.parse(line).strip_code()
         for pattern, replacement in _AFTER:
             line = pattern.sub(replacement, line)
         line = line.strip()
-        ends = line[:1].isupper() and line[-1] in ".!?\"'"
-        if ends and len(line) >= LEAST_PARAGRAPH and not _MARKUP.search(line):
+        ends = line[:1].isupper() and line[-1:] in set(".!?\"'")
+        if ends and len(line) >= LEAST_PARAGRAPH and not _NO_TEXT.search(line):
             found.append(line)
     return found if len(found) >= LEAST_PARAGRAPHS else []
+
+
+def said(template: Any) -> str:
+    """What a template puts into a sentence; `HOLE` where that is not known."""
+    name = str(template.name).strip().lower()
+    given = [str(p.value).strip() for p in template.params if not p.showkey]
+    if name in SILENT or name.startswith(SILENT_BEGINNINGS):
+        return ""
+    if name in ("convert", "cvt") and len(given) >= 2 and given[1] not in ("-", "to", "x", "and"):
+        return f"{given[0]} {given[1]}"
+    if name in ("lang", "nowrap", "nobr", "transl") and given:
+        return given[-1]
+    return HOLE
 
 
 ATTRIBUTION = """\

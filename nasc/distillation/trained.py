@@ -1,7 +1,7 @@
 """Networks that were trained by themselves, in one small file; some come with nasc.
 
 Training pays for hours, and nobody waits for hours: what was trained once is a candidate of every
-compilation for its teacher, as it is (`nasc.selection.successive_halving`). Stored are bodies
+compilation for its teacher (`nasc.selection.successive_halving`). Stored are bodies
 alone, matrices in int8 (`nasc.supernet.compact`): the embedding is the teacher's.
 """
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from nasc.architecture.space import Architecture, Block
 from nasc.architecture.variant import Variant
@@ -44,6 +43,9 @@ from nasc.utils.torch_device import has_bf16
 SHARE = 0.1
 """Part of the training budget that each candidate gets. What the winner got counts for it, what
 the others got comes on top."""
+
+MOST_TRAINED = 2
+"""Networks that come trained and enter: those with the least true loss."""
 
 KIND_CANDIDATES = 32
 """Networks of each kind whose true loss is taken roughly."""
@@ -76,7 +78,8 @@ class TrainedCandidate:
         runtime: What runs it.
         steps: Of that training.
         trained: See `Candidate`; its steps are not in `steps`.
-        quality: Agreement with the teacher on the sentences that choose networks, in fp32.
+        quality: Agreement with the teacher on the sentences that choose networks, in fp32, or in
+            bfloat16 where the processor has it.
         variant_loss: What the variant is expected to take off the cosine.
     """
 
@@ -178,7 +181,7 @@ def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant])
 def trained_networks(
     context: RunContext, limits: Limits, variants: Sequence[Variant]
 ) -> list[Candidate]:
-    """Networks that come trained with nasc and fit, each in the truest variant in which it does."""
+    """The best that come trained with nasc and fit, each in the truest variant in which it does."""
     found: list[Candidate] = []
     if not context.inputs.trained_networks:
         return found
@@ -193,7 +196,7 @@ def trained_networks(
         loss = 1 - pooled_cosine(wanted, _vectors(context, network, sentences))
         ranked = Ranked(solution, loss + lost(solution.variant), 0)
         found.append(Candidate(ranked, network, one))
-    return found
+    return sorted(found, key=lambda one: one.ranked.true_loss)[:MOST_TRAINED]
 
 
 def pruned_teacher(
@@ -258,7 +261,7 @@ def _vectors(
     context: RunContext, network: Network, sentences: Sequence[Text]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """To compare networks by, in bfloat16 where the processor has it: a few times faster."""
-    return pooled_vectors(context.teacher, network, sentences, bf16=has_bf16(torch.device("cpu")))
+    return pooled_vectors(context.teacher, network, sentences, bf16=has_bf16())
 
 
 def run_halving(

@@ -177,16 +177,22 @@ class PrunedLoss:
         return self._known[kept]
 
 
-def _with_less(space: SearchSpace, kept: Kept) -> Iterator[Kept]:
-    """All that leave out one operation more, or one block where the space holds no less.
+def _grain(space: SearchSpace) -> int:
+    """Operations that are left out at a time: one, or a block where the space holds no less.
 
-    Of a teacher deeper than `MOST_BY_OPERATION` one layer more.
+    Of a teacher deeper than `MOST_BY_OPERATION` a layer.
     """
     block = 2 * space.layers_per_block
     holds = space.geometry.hidden in space.hidden_sizes and {"mha", "ffn"} <= set(space.operations)
     size = 1 if space.geometry.layers <= MOST_BY_OPERATION else 2
     if not holds or space.slots < block - size:
-        size = block
+        return block
+    return size
+
+
+def _with_less(space: SearchSpace, kept: Kept) -> Iterator[Kept]:
+    """All that leave out so many operations more."""
+    size = _grain(space)
     for begin in range(0, len(kept), size):
         if any(kept[begin : begin + size]):
             yield (*kept[:begin], *(False,) * size, *kept[begin + size :])
@@ -209,8 +215,9 @@ def prune(
 ) -> Pruned | None:
     """The pruned teacher within limits that comes closest to the whole one before training.
 
-    Operations are left out one at a time; of those that are still over a limit, the few with the
-    least loss for each millisecond saved are followed.
+    Operations are left out one at a time, of deep teachers layers; of those that are still over a
+    limit, the few with the least loss for each millisecond saved are followed. Losses are taken of
+    those that a rough loss finds promising.
 
     Args:
         space: Whose teacher.
@@ -219,7 +226,7 @@ def prune(
         rough: The same from less, in less time: those with the least have their loss taken.
         latency_ms: Predicted.
         solution: Its costs; InfeasibleLimits if it is over a limit.
-        progress: Called with (operations left out, in all, message).
+        progress: Called with (rounds done, in all, message).
 
     Returns:
         None if the space does not hold pruned teachers, or none is within the limits.
@@ -230,9 +237,10 @@ def prune(
     beam: list[Kept] = [(True,) * count]
     whole_ms = latency_ms(architecture_of(space, beam[0], precision))
     best: Pruned | None = None
-    for left_out in range(1, count + 1):
+    rounds = count // _grain(space)
+    for done in range(rounds):
         if progress is not None:
-            progress(left_out, count, f"{len(beam)} followed")
+            progress(done + 1, rounds, f"{len(beam)} followed")
         over: dict[Kept, float] = {}
         within: dict[Kept, Solution] = {}
         for kept in sorted({k for b in beam for k in _with_less(space, b)}, reverse=True):

@@ -119,7 +119,8 @@ def test_only_the_packages_and_their_licence_are_installed(built: Built) -> None
     tops = {name.partition("/")[0] for name in built.wheel}
     (about,) = (top for top in tops if top.endswith(".dist-info"))
     assert tops == {*PACKAGES, about}
-    assert {f"{about}/licenses/LICENSE", f"{about}/licenses/NOTICE"} <= built.wheel
+    licences = ("LICENSE", "NOTICE", "nasc/data/shipped/README.md")
+    assert {f"{about}/licenses/{name}" for name in licences} <= built.wheel
     assert not [name for name in built.wheel if "__pycache__" in name]
 
 

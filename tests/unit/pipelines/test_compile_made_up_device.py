@@ -33,6 +33,7 @@ from device_profiles.reading import sha256_of
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
 from nasc.architecture.variant import Variant
+from nasc.context import supernet as supernet_parts
 from nasc.context.context import RunContext
 from nasc.context.inputs import RunInputs
 from nasc.context.settings import Settings
@@ -1197,7 +1198,8 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     monkeypatch.setattr(halving.TrainedCandidate, "score", best)
     monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 2.0)
     monkeypatch.setattr(halving, "pruned_teacher", lambda *given: None)  # takes that cosine, too
-    monkeypatch.setattr(Settings, "has_own_text", own_text)
+    if not own_text:
+        monkeypatch.setattr(Settings, "has_own_text", False)
     finished: list[Any] = []
     finish = steps.finish
     monkeypatch.setattr(
@@ -1205,17 +1207,40 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     )
     result = toy.compile(toy.device(), "came", limit_ms, distill_steps=distill_steps)
     assert result.manifest.architecture.blocks == architecture.blocks
-    assert result.manifest.training.distill_steps == (9_020 if goes_on else 9_000)
+    assert result.manifest.training.distill_steps == (20 if goes_on else 0)
+    assert result.manifest.training.trained_steps == 9_000
     assert result.manifest.training.trained_text == "prose of another time"
-    assert (
-        "trained with nasc on prose of another time" in (result.package / "README.md").read_text()
-    )
+    said = "as it comes trained with nasc, 9,000 steps on prose of another time"
+    said += ", then 20 steps by itself" if goes_on else ";"
+    assert said in (result.package / "README.md").read_text()
     assert trained[-1:] == ([18] if goes_on else [2] if distill_steps else [])
     shipped = finished[-1].network.with_precision(network.architecture.precision)
     assert (shipped.sha256() == network.sha256()) is not goes_on
     compared = result.manifest.evidence["search"]["compared"]
     assert str(result.manifest.architecture) in [one["architecture"] for one in compared]
     assert verify_package(result.package, measure=False).ok
+
+
+def test_pruned_teachers_are_compared_roughly_on_fewer_sentences(
+    toy: Toy, limit_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: dict[int, int] = {}
+    given: list[Any] = []
+    make, prune = supernet_parts.PrunedLoss, halving.prune
+
+    def pruned_loss(teacher: Any, space: Any, batches: Any, *about: Any) -> Any:
+        loss = make(teacher, space, batches, *about)
+        rows[id(loss)] = sum(len(batch.input_ids) for batch in batches)
+        return loss
+
+    def spied(space: Any, precision: str, loss: Any, rough: Any, *about: Any) -> Any:
+        given.append((loss, rough))
+        return prune(space, precision, loss, rough, *about)
+
+    monkeypatch.setattr(supernet_parts, "PrunedLoss", pruned_loss)
+    monkeypatch.setattr(halving, "prune", spied)
+    toy.compile(toy.device(), "pruned", limit_ms, distill_steps=20)
+    assert [[rows[id(loss)] for loss in both] for both in given] == [[32, 8]]
 
 
 def test_quality_is_judged_on_text_that_chose_nothing(

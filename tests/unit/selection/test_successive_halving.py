@@ -150,6 +150,33 @@ def test_what_comes_trained_is_trained_as_long_as_the_others_before_they_are_com
     assert (lost.trained, lost.steps) == (None, 7)
 
 
+def test_the_trained_networks_that_agree_best_enter(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each that enters takes a tenth of the training's time."""
+    network = candidates()[0].network
+    monkeypatch.setattr(
+        halving,
+        "truest",
+        lambda context, architecture, *given: SimpleNamespace(
+            architecture=architecture, variant=FP32
+        ),
+    )
+    cosines = {0.1: 0.5, 0.2: 0.9, 0.3: 0.7}
+    monkeypatch.setattr(
+        halving, "pooled_vectors", lambda teacher, network, sentences, **more: network
+    )
+    monkeypatch.setattr(
+        halving, "pooled_cosine", lambda wanted, found: cosines[found.layer_norm_eps]
+    )
+    context.inputs.trained_networks = tuple(
+        TrainedNetwork(dataclasses.replace(network, layer_norm_eps=eps), 1, "a text", {}, {})
+        for eps in cosines
+    )
+    found = halving.trained_networks(context, Limits(), [FP32])
+    assert [one.network.layer_norm_eps for one in found] == [0.2, 0.3]
+
+
 @pytest.mark.parametrize(("limit_ms", "precision"), [(9.0, "fp32"), (5.0, "int8"), (1.0, None)])
 def test_trained_networks_enter_where_they_fit_and_as_true_as_they_do(
     context: Any, monkeypatch: pytest.MonkeyPatch, limit_ms: float, precision: str | None
