@@ -6,8 +6,9 @@ last block shows most before training, not after it. So the best of each kind of
 the best without blocks of the teacher, by the predicted loss and as if all positions were equally
 sensitive, the best pruned teacher, and the teacher narrowed to one hidden size, are trained for a
 part of the budget, as in successive halving (Jamieson and Talwalkar, AISTATS 2016), and the one
-that agrees best goes on. So are networks that come trained with nasc: of a text that they have not
-seen they know less than one that was trained on it for seconds (docs/quality.md).
+that agrees best goes on. Networks that come trained with nasc are compared as they are where nasc's
+own text judges, which is like theirs. Of another text they know less than a network that was
+trained on it for seconds (docs/quality.md): there they are trained as all others are.
 """
 
 from __future__ import annotations
@@ -264,8 +265,29 @@ def _vectors(
     return pooled_vectors(context.teacher, network, sentences, bf16=has_bf16())
 
 
+def judging(context: RunContext) -> Callable[[Network], Quality]:
+    """Agreement of networks with the teacher on the sentences that choose networks, told."""
+    sentences = scored_sentences(context.corpus)
+    wanted = teacher_vectors(context.teacher, sentences)
+    documents = context.inputs.document_vectors(sentences, wanted)
+
+    def judge(network: Network) -> Quality:
+        found = compare(wanted, _vectors(context, network, sentences), documents)
+        context.reporter.say(
+            f"  {network.architecture}: pooled cosine {found.pooled_cosine:.4f}, "
+            f"similarity {found.similarity_spearman:.4f}"
+        )
+        return found
+
+    return judge
+
+
 def run_halving(
-    context: RunContext, entered: Sequence[Candidate], config: DistillConfig, seconds: float | None
+    context: RunContext,
+    entered: Sequence[Candidate],
+    config: DistillConfig,
+    seconds: float | None,
+    all_train: bool = True,
 ) -> list[TrainedCandidate]:
     """Train each for a part of the budget; the best comes first.
 
@@ -276,20 +298,19 @@ def run_halving(
         entered: At least one.
         config: Of the whole training.
         seconds: Of the whole training; None counts the steps of `config`.
+        all_train: Whether networks that come trained are trained, too.
 
     Raises:
         TrainingDiverged: If no network could be trained.
     """
-    sentences = scored_sentences(context.corpus)
-    wanted = teacher_vectors(context.teacher, sentences)
-    documents = context.inputs.document_vectors(sentences, wanted)
+    judge = judging(context)
     progress = context.reporter.stage(f"Successive halving of {len(entered)} networks")
     held, diverged = [], None
     for place, one in enumerate(entered):
         architecture, network = one.network.architecture, one.network
         progress(place, len(entered), str(architecture))
         steps = 0
-        if not architecture.is_teacher:
+        if not architecture.is_teacher and (all_train or one.trained is None):
             try:
                 network, steps = distill_cached(
                     network,
@@ -304,14 +325,10 @@ def run_halving(
                 diverged = error
                 context.reporter.say(f"  {architecture}: left out: {error}")
                 continue
-        found = compare(wanted, _vectors(context, network, sentences), documents)
+        found = judge(network)
         lost = context.supernet.measure_variant_loss(one.ranked.solution.variant)
         runtime = one.ranked.solution.runtime
         held.append(TrainedCandidate(network, runtime, steps, one.trained, found, lost))
-        context.reporter.say(
-            f"  {architecture}: pooled cosine {found.pooled_cosine:.4f}, "
-            f"similarity {found.similarity_spearman:.4f}"
-        )
     progress(len(entered), len(entered), "")
     if diverged is not None and not held:
         raise diverged

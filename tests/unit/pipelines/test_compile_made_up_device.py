@@ -1172,8 +1172,13 @@ def test_the_training_of_the_halving_counts_for_the_budget(
 
 
 @pytest.mark.parametrize(
-    ("distill_steps", "own_text", "goes_on"),
-    [(0, True, False), (20, False, False), (20, True, True)],
+    ("distill_steps", "own_text", "rival_score", "ships"),
+    [
+        (0, True, None, "as it came"),
+        (20, True, None, "trained on"),
+        (20, False, 0.5, "as it came"),
+        (20, False, 2.0, "the rival"),
+    ],
 )
 def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     toy: Toy,
@@ -1181,10 +1186,14 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     trained: list[int],
     distill_steps: int,
     own_text: bool,
-    goes_on: bool,
+    rival_score: float | None,
+    ships: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where it agrees best of those that compete; all of its training is stated."""
+    """Where it agrees best of those that compete; all of its training is stated.
+
+    Without, the best of the others ships if it is better once all of its training is over.
+    """
     space, teacher = toy.space, toy.teacher
     supernet = Supernet(space, teacher)
     tokens = teacher.tokenize([" ".join(WORDS)])
@@ -1194,8 +1203,13 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     network = supernet.extract(architecture)
     about = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
     monkeypatch.setattr(RunInputs, "trained_networks", (about,))
-    best = property(lambda one: float(one.trained is not None))
-    monkeypatch.setattr(halving.TrainedCandidate, "score", best)
+
+    def score(one: halving.TrainedCandidate) -> float:
+        if one.trained is not None:
+            return 1.0
+        return (rival_score or 0.0) if len(trained) and trained[-1] == 18 else 0.0
+
+    monkeypatch.setattr(halving.TrainedCandidate, "score", property(score))
     monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 2.0)
     monkeypatch.setattr(halving, "pruned_teacher", lambda *given: None)  # takes that cosine, too
     if not own_text:
@@ -1206,16 +1220,22 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
         steps, "finish", lambda *given: finished.append(finish(*given)) or finished[-1]
     )
     result = toy.compile(toy.device(), "came", limit_ms, distill_steps=distill_steps)
-    assert result.manifest.architecture.blocks == architecture.blocks
-    assert result.manifest.training.distill_steps == (20 if goes_on else 0)
-    assert result.manifest.training.trained_steps == 9_000
-    assert result.manifest.training.trained_text == "prose of another time"
+    record = result.manifest.training
+    readme = (result.package / "README.md").read_text()
     said = "as it comes trained with nasc, 9,000 steps on prose of another time"
-    said += ", then 20 steps by itself" if goes_on else ";"
-    assert said in (result.package / "README.md").read_text()
-    assert trained[-1:] == ([18] if goes_on else [2] if distill_steps else [])
     shipped = finished[-1].network.with_precision(network.architecture.precision)
-    assert (shipped.sha256() == network.sha256()) is not goes_on
+    if ships == "the rival":
+        assert (record.distill_steps, record.trained_steps) == (20, None)
+        assert "trained with nasc" not in readme
+    else:
+        assert result.manifest.architecture.blocks == architecture.blocks
+        assert (record.trained_steps, record.trained_text) == (9_000, "prose of another time")
+        more = ", then 20 steps by itself" if ships == "trained on" else ";"
+        assert said + more in readme
+        assert (shipped.sha256() == network.sha256()) == (ships == "as it came")
+    assert trained[-1:] == ([18] if distill_steps else [])
+    halved = 0 if not distill_steps else len(trained) - 1
+    assert trained[:halved] == [2] * halved
     compared = result.manifest.evidence["search"]["compared"]
     assert str(result.manifest.architecture) in [one["architecture"] for one in compared]
     assert verify_package(result.package, measure=False).ok

@@ -129,8 +129,9 @@ def test_where_all_diverge_that_is_the_end(context: Any, monkeypatch: pytest.Mon
         run_halving(context, candidates(), DistillConfig(steps=70), None)
 
 
-def test_what_comes_trained_is_trained_as_long_as_the_others_before_they_are_compared(
-    context: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("all_train", [True, False])
+def test_what_comes_trained_is_trained_too_where_all_are(
+    context: Any, monkeypatch: pytest.MonkeyPatch, all_train: bool
 ) -> None:
     """On a text that it has not seen it would lose to what was trained on that for seconds."""
     began: list[Any] = []
@@ -142,11 +143,11 @@ def test_what_comes_trained_is_trained_as_long_as_the_others_before_they_are_com
     monkeypatch.setattr(halving, "distill_cached", train)
     long, short = candidates()
     about = TrainedNetwork(short.network, 9_000, "a text", {}, {})
-    won, lost = run_halving(
-        context, [long, dataclasses.replace(short, trained=about)], DistillConfig(steps=70), None
-    )
-    assert began == [long.network, short.network]
-    assert (won.trained, won.steps, won.network.layer_norm_eps) == (about, 7, 0.5)
+    entered = [long, dataclasses.replace(short, trained=about)]
+    won, lost = run_halving(context, entered, DistillConfig(steps=70), None, all_train)
+    assert began == [long.network, short.network][: 1 + all_train]
+    assert (won.trained, won.steps) == (about, 7 * all_train)
+    assert won.network.layer_norm_eps == (0.5 if all_train else short.network.layer_norm_eps)
     assert (lost.trained, lost.steps) == (None, 7)
 
 
