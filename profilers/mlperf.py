@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from device_profiles import DeviceProfile
 from device_profiles.temporary import temporary_folder
@@ -87,6 +86,8 @@ def discarded(queries: int, share: float, confidence: float = CONFIDENCE) -> int
     Returns:
         t; 0 where the queries are too few for any estimate.
     """
+    from scipy import special  # a fifth of a second to import
+
     low, high = 0, max(0, queries)  # P(X <= low) is small enough, or low is 0; not of high + 1
     while low < high:
         middle = (low + high + 1) // 2
@@ -338,4 +339,6 @@ def single_stream(
 
 def _is_hopeless(over: int, queries: int) -> bool:
     """Whether so many queries over a limit say for certain that the quantile is over it."""
+    from scipy import special  # a fifth of a second to import
+
     return bool(over and special.bdtrc(over - 1, queries, 1 - SHARE) < _HOPELESS)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from device_profiles import Noise
 from profilers.errors import InvalidSetting
@@ -300,7 +300,7 @@ def pooled_latencies(
 
 
 def _round_ratio(samples: Sequence[RoundSample]) -> float:
-    return float(np.median([sample.ratio for sample in samples]))
+    return float(statistics.median(sample.ratio for sample in samples))
 
 
 def _estimate(
@@ -397,6 +397,8 @@ def observed_upper(runs_ms: Sequence[float], quantile: str) -> float:
     Raises:
         InvalidSetting: Another quantile.
     """
+    from scipy import special  # a fifth of a second to import
+
     share = parse_quantile(quantile)
     ordered = np.sort(np.asarray(runs_ms, dtype=np.float64))
     count = len(ordered)
@@ -474,4 +476,6 @@ def stretches_reach(noise: Noise, count: int = 1, squares: float = 0.0) -> float
 
 def student95(freedom: float) -> float:
     """One-sided 95% factor of Student's distribution; infinite without a degree of freedom."""
+    from scipy import special  # a fifth of a second to import
+
     return float(special.stdtrit(freedom, 0.95)) if freedom > 0 else math.inf

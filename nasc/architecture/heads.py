@@ -53,6 +53,9 @@ MAX_SIZE = 1 << 16
 MAX_TOKEN_SCORES = 1 << 20
 """Of a text: classes times tokens, of which a package keeps those of its golden texts."""
 
+MAX_ANSWER_TOKENS = 30
+"""Of the longest span that counts as an answer (run_squad.py of Google's BERT)."""
+
 SCORE_ACTIVATIONS = {
     "identity": "torch.nn.modules.linear.Identity",
     "sigmoid": "torch.nn.modules.activation.Sigmoid",

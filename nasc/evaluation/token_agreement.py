@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from nasc.architecture.heads import MAX_ANSWER_TOKENS
+
 OUTSIDE = "O"
 """Name of the class of tokens that belong to no entity."""
-
-MAX_ANSWER_TOKENS = 30
-"""Of the longest span that counts as an answer (run_squad.py of Google's BERT)."""
 
 Scores = NDArray[np.floating]
 

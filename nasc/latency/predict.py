@@ -339,12 +339,13 @@ def _solve(
     misfit = 0.0
     spread = np.ones_like(noise)
     freedom = max(1, len(measured) - design.shape[1])
+    usual_noise = float(np.median(noise))
     x = least + nnls(design, above)[0] if start is None else start / nominal
     for _ in range(MAX_ITERATIONS):
         off = design @ x - 1
         # Median absolute deviation, times the share that the fitted costs have absorbed.
         scale = 1.4826 * float(np.median(np.abs(off))) * np.sqrt(len(measured) / freedom)
-        misfit = max(MIN_SCALE, float(np.sqrt(max(0.0, scale**2 - np.median(noise) ** 2))))
+        misfit = max(MIN_SCALE, float(np.sqrt(max(0.0, scale**2 - usual_noise**2))))
         spread = widening * np.sqrt(misfit**2 + noise**2)
         standard = np.abs(off) / spread
         weights = np.minimum(1.0, HUBER_K / np.maximum(standard, 1e-12))

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_profiles.reading import FileRefused, parse_json, shown
+from nasc.architecture.heads import MAX_ANSWER_TOKENS
 from nasc.data.streams import read_whole
 from nasc.errors import TaskDataError
-from nasc.evaluation.token_agreement import MAX_ANSWER_TOKENS
 from nasc.tasks.hub import dataset_rows, is_dataset
 from nasc.tasks.tables import check_text
 

@@ -10,8 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from device_profiles.reading import shown
-from nasc.architecture.heads import gives_answers
-from nasc.evaluation.token_agreement import MAX_ANSWER_TOKENS
+from nasc.architecture.heads import MAX_ANSWER_TOKENS, gives_answers
 from nasc.package.tokenizer_binary import FILE as TABLES
 
 if TYPE_CHECKING:
