@@ -32,6 +32,9 @@ NAMESPACE = "{http://www.mediawiki.org/xml/export-0.10/}"
 LEAST_ARTICLE = 3000
 """Characters of markup: shorter ones are stubs and lists of links."""
 
+EVERY = 11
+"""Of so many articles one is held out."""
+
 LEAST_PARAGRAPH = 80
 LEAST_PARAGRAPHS = 6
 """Of an article that is taken."""
@@ -82,12 +85,17 @@ def main() -> None:
     if (found := hashlib.sha256(packed).hexdigest()) != DUMP_SHA256:
         raise SystemExit(f"{DUMP} has the sha256 {found}, not {DUMP_SHA256}: take another release")
     articles = {title: paragraphs for title, text in pages(packed) if (paragraphs := prose(text))}
-    text = "\n\n".join(p for paragraphs in articles.values() for p in paragraphs) + "\n"
-    with (args.output / "wikipedia.txt.gz").open("wb") as file:
-        file.write(gzip.compress(text.encode(), 9, mtime=0))
-    names = "\n".join(f"- {title}" for title in articles)
+    heldout = list(articles)[EVERY - 1 :: EVERY]
+    for name, titles in (
+        ("train", [title for title in articles if title not in heldout]),
+        ("heldout", heldout),
+    ):
+        text = "\n\n".join(p for title in titles for p in articles[title]) + "\n"
+        with (args.output / f"wikipedia-{name}.txt.gz").open("wb") as file:
+            file.write(gzip.compress(text.encode(), 9, mtime=0))
+        print(f"{name}: {len(titles)} articles, {len(text):,} characters")
+    names = "\n".join(f"- {title}{' (held out)' * (title in heldout)}" for title in articles)
     (args.output / "README.md").write_text(ATTRIBUTION + names + "\n", encoding="utf-8")
-    print(f"{len(articles)} articles, {len(text):,} characters")
 
 
 def pages(packed: bytes) -> list[tuple[str, str]]:
@@ -142,12 +150,13 @@ def said(template: Any) -> str:
 ATTRIBUTION = """\
 # The text that nasc takes where none is named
 
-`wikipedia.txt.gz` holds paragraphs of the articles below, of the English Wikipedia as of April
-2016, without references, tables, lists and markup. Their authors are the Wikipedia contributors;
-the history of each stands behind its page, `https://en.wikipedia.org/wiki/TITLE`. This folder is
-licensed under the Creative Commons Attribution-ShareAlike 3.0 Unported License (CC BY-SA 3.0,
-<https://creativecommons.org/licenses/by-sa/3.0/>), apart from the rest of nasc. Made by
-`scripts/make_default_text.py` of the dump that gensim's wheel holds for its tests.
+`wikipedia-train.txt.gz` and `wikipedia-heldout.txt.gz` hold paragraphs of the articles below, of
+the English Wikipedia as of April 2016, without references, tables, lists and markup. The second has
+those that nothing is trained on, by which networks are judged. Their authors are the Wikipedia
+contributors; the history of each stands behind its page, `https://en.wikipedia.org/wiki/TITLE`.
+This folder is licensed under the Creative Commons Attribution-ShareAlike 3.0 Unported License
+(CC BY-SA 3.0, <https://creativecommons.org/licenses/by-sa/3.0/>), apart from the rest of nasc. Made
+by `scripts/make_default_text.py` of the dump that gensim's wheel holds for its tests.
 
 """
 

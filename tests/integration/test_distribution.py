@@ -20,7 +20,8 @@ PACKAGES = ("nasc", "profilers", "device_profiles")
 DATA = (
     "device_profiles/host.toml",
     "nasc/data/shipped/README.md",
-    "nasc/data/shipped/wikipedia.txt.gz",
+    "nasc/data/shipped/wikipedia-heldout.txt.gz",
+    "nasc/data/shipped/wikipedia-train.txt.gz",
     "nasc/package/android/build.gradle.kts",
     "nasc/package/android/consumer-rules.pro",
     "nasc/package/android/src/main/AndroidManifest.xml",

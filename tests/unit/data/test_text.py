@@ -9,7 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from nasc.data import Corpus, corpus_from_sentences, load_corpus
-from nasc.data.corpus import DEFAULT_DESCRIPTION, DEFAULT_TEXT, sentence_key
+from nasc.data.corpus import (
+    DEFAULT_DESCRIPTION,
+    DEFAULT_HELDOUT,
+    DEFAULT_TEXT,
+    sentence_key,
+)
 from nasc.data.sentences import split_sentences
 from nasc.errors import CorpusError
 
@@ -324,13 +329,24 @@ def test_every_row_of_a_data_set_is_read_once(monkeypatch: pytest.MonkeyPatch) -
 
 def test_where_no_text_is_named_one_comes_with_nasc() -> None:
     corpus = load_corpus(None, seed=0)
-    assert len(corpus.train) > 15_000
-    assert len(corpus.heldout) >= 512
+    assert len(corpus.train) > 14_000
+    assert len(corpus.heldout) >= 2 * 512
+    assert not set(map(sentence_key, corpus.train)) & set(map(sentence_key, corpus.heldout))
     sentences = everything(corpus)
     assert sum(s[0].isupper() or s[0] in "\"'" for s in sentences) > 0.98 * len(sentences)
     assert not any(mark in s for s in sentences for mark in ("[[", "{{", "<ref", "|"))
-    assert corpus.sha256 == load_corpus(DEFAULT_TEXT, seed=1).sha256
+    assert set(corpus.heldout) <= everything(load_corpus(DEFAULT_HELDOUT, seed=1))
+    assert set(corpus.train) == everything(load_corpus(DEFAULT_TEXT, seed=1))
     assert "Wikipedia" in corpus.description
+
+
+def test_sentences_to_hold_out_may_be_named() -> None:
+    train, heldout = sentences(30), [*sentences(31)[29:], "One more that is said elsewhere."]
+    corpus = corpus_from_sentences(train, description="test", seed=0, heldout=heldout)
+    assert set(corpus.train) == set(train)
+    assert set(corpus.heldout) == set(heldout[1:])  # the first is among the others
+    other = corpus_from_sentences(train, description="test", seed=0, heldout=heldout[:-1])
+    assert corpus.sha256 != other.sha256
 
 
 def test_the_text_s_licence_and_articles_come_with_it() -> None:
