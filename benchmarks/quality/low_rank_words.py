@@ -54,8 +54,7 @@ from nasc.export.quantization import ZERO_4BIT, quantize_rows, quantize_rows_4bi
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork, apply_layer, normalized_rows
-from nasc.supernet.checkpoint import load_supernet
-from nasc.supernet.shipped import shipped_supernet
+from nasc.supernet.shipped import load_shipped_supernet
 from nasc.tasks.retrieval import read_retrieval, retrieval_means, retrieval_places
 from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import Teacher, load_teacher
@@ -242,10 +241,7 @@ def start(teacher: Teacher, architecture: Architecture) -> Network:
     """A network before it is distilled: the teacher's own, or out of the supernet that ships."""
     if str(architecture) == str(PRESETS["minilm-l6"].teacher):
         return teacher_network(teacher, architecture)
-    path = shipped_supernet(teacher.sha256)
-    if path is None:
-        raise SystemExit("no supernet comes with nasc for this teacher")
-    return load_supernet(path, teacher)[0].extract(architecture)
+    return load_shipped_supernet(teacher).extract(architecture)
 
 
 def rest_bytes(network: Network) -> int:

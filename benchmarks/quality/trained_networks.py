@@ -27,8 +27,7 @@ from nasc.evaluation.agreement import compare
 from nasc.evaluation.retrieval import ranking_ndcg
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.networks.network import Network
-from nasc.supernet.checkpoint import load_supernet
-from nasc.supernet.shipped import shipped_supernet
+from nasc.supernet.shipped import load_shipped_supernet
 from nasc.tasks.retrieval import read_retrieval, retrieval_places, retrieval_scores
 from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import load_teacher
@@ -51,10 +50,7 @@ def main() -> None:
     parser.add_argument("--on", action="append", default=[], help="texts beside nasc's own")
     args = parser.parse_args()
     teacher = load_teacher()
-    path = shipped_supernet(teacher.sha256)
-    if path is None:
-        raise SystemExit("no supernet comes with nasc for this teacher")
-    supernet, _ = load_supernet(path, teacher)
+    supernet = load_shipped_supernet(teacher)
     asked, pairs = read_retrieval(args.squad, args.queries), read_sts(args.sts)
     sentences = load_corpus(args.text, seed=0).heldout[:SENTENCES]
 

@@ -134,6 +134,10 @@ def trained_or_rival(
     rival = next((one for one in held if one.trained is None), None)
     if rival is None:
         return kept
+    context.reporter.say(
+        f"{chosen.network.architecture} comes trained and leads; {rival.network.architecture} is "
+        "trained to the end beside it"
+    )
     try:
         other = train(
             compilation, ChosenNetwork(rival.network, rival.runtime, 1 - SHARE, rival.steps)
