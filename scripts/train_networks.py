@@ -25,8 +25,7 @@ from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.distillation.trained import TrainedNetwork, write_trained
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
-from nasc.supernet.checkpoint import load_supernet
-from nasc.supernet.shipped import shipped_supernet
+from nasc.supernet.shipped import load_shipped_supernet
 from nasc.teacher import load_teacher
 from nasc.utils.files import cache_folder
 from nasc.utils.progress import Progress
@@ -53,7 +52,7 @@ def main() -> None:
     """Train, judge, store."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="+", help="architectures of the supernet's space")
-    parser.add_argument("--corpus", action="append", help="default: prose on this machine")
+    parser.add_argument("--corpus", action="append", help="default: the text that comes with nasc")
     parser.add_argument("--steps", type=int, default=25_000)
     parser.add_argument("--passes", type=int, default=8, help="times that a sentence is seen")
     parser.add_argument("--sentences", type=int, default=MAX_CORPUS)
@@ -62,10 +61,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     teacher = load_teacher()
-    path = shipped_supernet(teacher.sha256)
-    if path is None:
-        raise SystemExit("no supernet comes with nasc for this teacher")
-    supernet, _ = load_supernet(path, teacher)
+    supernet = load_shipped_supernet(teacher)
     corpus = load_corpus(args.corpus, seed=args.seed, max_sentences=args.sentences)
     config = DistillConfig(args.steps, hidden_weight=0.0, passes=args.passes, seed=args.seed)
     judged = judging_sentences(corpus, JUDGING_SENTENCES)

@@ -4,7 +4,7 @@ The full-size network, batch 1, 128 tokens, one thread: TVM's int8 and bf16 (whe
 kernels for it), onnxruntime's int8 and fp32, OpenVINO's in all that it offers here, where it is
 installed; in turn. A ratio below 1 is ours faster; those of the minima and the medians of those
 within a round are given. `--kind` takes the kernels of lesser processors. Quality: cosine to
-onnxruntime's fp32 vectors of sentences of the docstrings and manuals of Python's own library; what
+onnxruntime's fp32 vectors of sentences of the text that comes with nasc; what
 shapes do to a vector: the same sentences in batches, each padded to the longest, against each
 alone. With `--sts FILE` (dev.tsv of GLUE's STS-B) the Spearman correlation of each with its scores.
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import itertools
 import json
 import tempfile
 import time
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from nasc.architecture.space import Architecture, Block
-from nasc.data.prose import installed_prose
+from nasc.data.corpus import load_corpus
 from nasc.evaluation.encoder import Encoder
 from nasc.lowering import get_lowering
 from nasc.networks.from_teacher import teacher_network
@@ -165,8 +164,8 @@ def main() -> None:
 
 
 def sentences(count: int) -> list[str]:
-    """Every tenth sentence of the docstrings and manuals of Python's own library."""
-    return list(itertools.islice(installed_prose(), 0, 10 * count, 10))
+    """Of the text that comes with nasc."""
+    return [str(text) for text in load_corpus(None, seed=0).train[:count]]
 
 
 if __name__ == "__main__":

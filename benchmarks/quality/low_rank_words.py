@@ -54,8 +54,7 @@ from nasc.export.quantization import ZERO_4BIT, quantize_rows, quantize_rows_4bi
 from nasc.networks.from_teacher import teacher_network
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork, apply_layer, normalized_rows
-from nasc.supernet.checkpoint import load_supernet
-from nasc.supernet.shipped import shipped_supernet
+from nasc.supernet.shipped import load_shipped_supernet
 from nasc.tasks.retrieval import read_retrieval, retrieval_means, retrieval_places
 from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import Teacher, load_teacher
@@ -242,10 +241,7 @@ def start(teacher: Teacher, architecture: Architecture) -> Network:
     """A network before it is distilled: the teacher's own, or out of the supernet that ships."""
     if str(architecture) == str(PRESETS["minilm-l6"].teacher):
         return teacher_network(teacher, architecture)
-    path = shipped_supernet(teacher.sha256)
-    if path is None:
-        raise SystemExit("no supernet comes with nasc for this teacher")
-    return load_supernet(path, teacher)[0].extract(architecture)
+    return load_shipped_supernet(teacher).extract(architecture)
 
 
 def rest_bytes(network: Network) -> int:
@@ -314,7 +310,7 @@ def main() -> None:
     parser.add_argument("--sts", type=Path, required=True, help="STS-B's dev.tsv, or .gz")
     parser.add_argument("--squad", type=Path, help="SQuAD's dev-v1.1.json, or .gz")
     parser.add_argument("--queries", type=int, default=2000, help="of its questions")
-    parser.add_argument("--corpus", nargs="+", help="default: prose on this machine")
+    parser.add_argument("--corpus", nargs="+", help="default: the text that comes with nasc")
     parser.add_argument("--counts", nargs="+", help="what words are counted in; default: --corpus")
     parser.add_argument("--sizes", nargs="+", type=int, default=[0, 64, 96, 128, 192, 256])
     parser.add_argument("--weights", nargs="+", default=["plain", "root", "often"])

@@ -105,7 +105,9 @@ def main() -> None:
     )
     parser.add_argument("--vocab-sts", type=Path, help="the same by the sentences of an STS file")
     parser.add_argument("--precision", nargs="*", default=PRECISIONS[RUNTIME], help="default: all")
-    parser.add_argument("--corpus", nargs="*", default=[], help="default: prose on this machine")
+    parser.add_argument(
+        "--corpus", nargs="*", default=[], help="default: the text that comes with nasc"
+    )
     parser.add_argument("--sizes", nargs="*", type=float, default=[], help="limits, in MB")
     parser.add_argument("--minutes", type=float, default=10.0, help="of distillation, each")
     parser.add_argument("--output", type=Path, default=Path("size-front"), help="of the packages")

@@ -2,7 +2,8 @@
 
 Each as the supernet gives it and as it comes trained, in float32 (its weights as they are stored,
 in int8), and the teacher: question to paragraph on SQuAD, and agreement with the teacher on
-held-out sentences of a text that no training saw.
+held-out sentences of a text that no training saw. With `--steps` also after so many steps of the
+distillation that `nasc compile` does, on the text that comes with nasc and on those of `--on`.
 
     python benchmarks/quality/trained_networks.py --squad dev-v1.1.json --sts STS-B/dev.tsv
         --text wikitext-2/valid.txt > trained_networks.json
@@ -20,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasc.data.corpus import load_corpus
+from nasc.distillation.train import DistillConfig, batches_of, distill
 from nasc.distillation.trained import shipped_networks
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.retrieval import ranking_ndcg
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
-from nasc.supernet.checkpoint import load_supernet
-from nasc.supernet.shipped import shipped_supernet
+from nasc.networks.network import Network
+from nasc.supernet.shipped import load_shipped_supernet
 from nasc.tasks.retrieval import read_retrieval, retrieval_places, retrieval_scores
 from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import load_teacher
@@ -43,12 +45,12 @@ def main() -> None:
     parser.add_argument("--sts", required=True)
     parser.add_argument("--text", required=True)
     parser.add_argument("--queries", type=int, default=2_000)
+    parser.add_argument("--networks", nargs="+", default=[], help="others of the supernet's space")
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--on", action="append", default=[], help="texts beside nasc's own")
     args = parser.parse_args()
     teacher = load_teacher()
-    path = shipped_supernet(teacher.sha256)
-    if path is None:
-        raise SystemExit("no supernet comes with nasc for this teacher")
-    supernet, _ = load_supernet(path, teacher)
+    supernet = load_shipped_supernet(teacher)
     asked, pairs = read_retrieval(args.squad, args.queries), read_sts(args.sts)
     sentences = load_corpus(args.text, seed=0).heldout[:SENTENCES]
 
@@ -73,12 +75,25 @@ def main() -> None:
         rows.append(about | {name: round(float(value), 4) for name, value in scores.items()})
         print(rows[-1], file=sys.stderr, flush=True)
 
+    def judge_network(kind: str, steps: int, network: Network) -> None:
+        name = str(network.architecture)
+        judge(name, kind, steps, lambda texts: pooled_vectors(teacher, network, texts))
+        if not args.steps:
+            return
+        for text in [None, *args.on]:
+            corpus, config = load_corpus(text, seed=0), DistillConfig(args.steps)
+            batches = batches_of(teacher, corpus, config, config.steps * config.batch_size)
+            after, _ = distill(network, teacher, batches, config)
+            about = f"{kind}, then on {corpus.description}"
+            judge(name, about, args.steps, lambda texts, n=after: pooled_vectors(teacher, n, texts))
+
     judge("teacher", "teacher", 0, whole)
-    for one in shipped_networks(teacher):
-        text = str(one.network.architecture)
-        cut = supernet.extract(one.network.architecture)
-        for kind, steps, network in (("supernet", 0, cut), ("trained", one.steps, one.network)):
-            judge(text, kind, steps, lambda texts, n=network: pooled_vectors(teacher, n, texts))
+    trained = shipped_networks(teacher)
+    others = [supernet.space.parse(text) for text in args.networks]
+    for architecture in [one.network.architecture for one in trained] + others:
+        judge_network("supernet", 0, supernet.extract(architecture))
+    for one in trained:
+        judge_network("trained", one.steps, one.network)
     json.dump({"benchmark": "trained_networks", "rows": rows}, sys.stdout, indent=1)
 
 

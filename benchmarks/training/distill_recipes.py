@@ -42,10 +42,10 @@ from nasc.evaluation.agreement import compare
 from nasc.evaluation.torch_vectors import pooled_vectors
 from nasc.networks.from_teacher import teacher_network
 from nasc.supernet.batches import TrainBatches
-from nasc.supernet.checkpoint import left_blocks, load_supernet, read_supernet_header
+from nasc.supernet.checkpoint import left_blocks, read_supernet_header
 from nasc.supernet.initialize import initialize
 from nasc.supernet.prepare import teacher_initialised_space
-from nasc.supernet.shipped import shipped_supernet
+from nasc.supernet.shipped import load_shipped_supernet, shipped_supernet
 from nasc.supernet.supernet import Supernet
 from nasc.supernet.train import TRAIN_LENGTH, TrainConfig, train
 from nasc.tasks.sts import evaluate_sts, read_sts
@@ -113,10 +113,7 @@ def cropped(sentences: Sequence[str], seed: int) -> list[str]:
 def supernet_of(start: str, teacher: Teacher, tokens: Tokens, steps: int, seed: int) -> Supernet:
     """Where networks are cut out; of a scratch start, where only their shapes come from."""
     if start == "shipped":
-        path = shipped_supernet(teacher.sha256)
-        if path is None:
-            raise SystemExit("no supernet comes with nasc for this teacher")
-        return load_supernet(path, teacher)[0]
+        return load_shipped_supernet(teacher)
     supernet = Supernet(teacher_initialised_space(PRESETS["minilm-l6"]), teacher)
     batches = TrainBatches(tokens, TrainConfig(0).batch_size, seed)
     calibration = batches.calibration()
@@ -139,7 +136,7 @@ def check_left(supernet: Supernet, text: str, teacher: Teacher) -> None:
 def main() -> None:
     """Train, judge, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", action="append", help="default: prose on this machine")
+    parser.add_argument("--corpus", action="append", help="default: the text that comes with nasc")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--sts", type=Path)
     parser.add_argument("--supernet-steps", type=int, default=150)

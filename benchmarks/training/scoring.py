@@ -34,7 +34,7 @@ CALIBRATION = 64
 def main() -> None:
     """Score, compare, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", action="append", help="default: prose on this machine")
+    parser.add_argument("--corpus", action="append", help="default: the text that comes with nasc")
     parser.add_argument("--teacher", help="default: the default one")
     parser.add_argument("--blocks", type=int, default=70)
     parser.add_argument("--position", type=int, default=1)

@@ -268,7 +268,7 @@ class Judge:
 def main() -> int:
     """Train, search, judge, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", action="append", help="default: prose on this machine")
+    parser.add_argument("--corpus", action="append", help="default: the text that comes with nasc")
     names = [*RECIPES, *SHRUNK]
     parser.add_argument("--recipes", nargs="+", choices=names, default=names)
     parser.add_argument("--steps", type=int, default=300)

@@ -55,7 +55,7 @@ def seconds(run: Callable[[], object]) -> float:
 def main() -> None:
     """Time in turn, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", action="append", help="default: prose on this machine")
+    parser.add_argument("--corpus", action="append", help="default: the text that comes with nasc")
     parser.add_argument("--batches", type=int, default=20)
     args = parser.parse_args()
     threads = use_fastest_threads()

@@ -32,6 +32,9 @@ PRUNING_BATCH = 8
 """Held-out sentences that decide which operations of the teacher are left out; so many at a time,
 of similar length, for little padding."""
 
+ROUGH_PRUNING_SENTENCES = 8
+"""Those that decide which of many pruned teachers are tried on all of them."""
+
 
 class ScoredSupernet:
     """A supernet with its scores, and losses of networks, each taken once.
@@ -144,8 +147,16 @@ class ScoredSupernet:
     @cached_property
     def pruned_loss(self) -> PrunedLoss:
         """Losses of pruned teachers; each is taken once, whatever the limits."""
+        return self._pruned_loss(PRUNING_SENTENCES)
+
+    @cached_property
+    def rough_pruned_loss(self) -> PrunedLoss:
+        """The same of fewer sentences."""
+        return self._pruned_loss(ROUGH_PRUNING_SENTENCES)
+
+    def _pruned_loss(self, count: int) -> PrunedLoss:
         teacher = self._inputs.teacher
-        sentences = scored_sentences(self._inputs.corpus)[:PRUNING_SENTENCES]
+        sentences = scored_sentences(self._inputs.corpus)[:count]
         tokens = teacher.tokenize(sentences, max_length=train_length(teacher))
         batches = [tokens.batch(indices) for indices in tokens.buckets(PRUNING_BATCH)]
         return PrunedLoss(teacher, self._inputs.space, batches, has_bf16(teacher.device))

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_profiles.reading import shown
-from nasc.data.prose import installed_prose
 from nasc.data.sentences import marks
 from nasc.data.sources import Reading, describe, read_all
 from nasc.data.texts import Text
@@ -27,6 +26,13 @@ from nasc.utils.progress import Say
 HELDOUT_SHARE = 0.05
 HELDOUT_MINIMUM = 512
 """Held out: 5% of the sentences, at least 512, at most a quarter of them."""
+
+DEFAULT_TEXT = Path(__file__).parent / "shipped" / "wikipedia-train.txt.gz"
+DEFAULT_HELDOUT = DEFAULT_TEXT.with_name("wikipedia-heldout.txt.gz")
+"""What is trained on, and judged by, where no text is named: `scripts/make_default_text.py`. They
+are of different articles: of an article that was trained on, other sentences are no new text."""
+
+DEFAULT_DESCRIPTION = "88 articles of the English Wikipedia that come with nasc"
 
 MINIMUM_SENTENCES = 24
 """A quarter is held out, half of that judges, and three sentences are the least to compare."""
@@ -69,9 +75,8 @@ def load_corpus(
     Args:
         source: A file of prose, Markdown, HTML, JSON lines, JSON, CSV, TSV (each with .gz too)
             or parquet, a folder of such files, `datasets:NAME` or `datasets:NAME:CONFIG` for a
-            data set of the datasets library, or several of these. None takes the prose that is
-            on every machine with Python: the language's help topics and the docstrings of the
-            standard library and of the installed packages.
+            data set of the datasets library, or several of these. None takes `DEFAULT_TEXT` and
+            `DEFAULT_HELDOUT`.
         seed: See `corpus_from_sentences`.
         max_sentences: See `corpus_from_sentences`.
         text_column: The column that holds the text, of sources that have columns; None takes the
@@ -82,27 +87,20 @@ def load_corpus(
         CorpusError: If the source is missing, unreadable, binary, empty or too small, a
             data set cannot be read to its end, or the column is missing or not clear.
     """
-    if source is None:
-        return corpus_from_sentences(
-            installed_prose(),
-            description=(
-                "English prose found on this machine: Python's help topics and the docstrings "
-                "of the standard library and the installed packages"
-            ),
-            seed=seed,
-            max_sentences=max_sentences,
-        )
-    sources = [source] if isinstance(source, (str, Path)) else list(source)
+    named = DEFAULT_TEXT if source is None else source
+    sources = [named] if isinstance(named, (str, Path)) else list(named)
     if not sources:
         raise CorpusError(
             "no corpus given: the list of sources is empty. Give a file, a folder or "
-            "datasets:NAME, or leave the corpus out for the text on this machine"
+            "datasets:NAME, or leave the corpus out for the text that comes with nasc"
         )
+    about = ", ".join(describe(s) for s in sources)
     found = corpus_from_sentences(
         read_all(sources, Reading(text_column, say)),
-        description=", ".join(describe(s) for s in sources),
+        description=DEFAULT_DESCRIPTION if source is None else about,
         seed=seed,
         max_sentences=max_sentences,
+        heldout=read_all([DEFAULT_HELDOUT], Reading()) if source is None else None,
     )
     return dataclasses.replace(found, text_column=text_column)
 
@@ -128,6 +126,7 @@ def corpus_from_sentences(
     description: str,
     seed: int,
     max_sentences: int | None = None,
+    heldout: Iterable[str] | None = None,
 ) -> Corpus:
     """Make a corpus of sentences at hand; see `load_corpus`.
 
@@ -140,6 +139,8 @@ def corpus_from_sentences(
         max_sentences: Upper limit on the training sentences; None keeps all. Of a text much
             larger than that, no more is held in memory than is needed: the sentences of the
             smallest content hashes, whatever the seed and the order of the text.
+        heldout: Sentences to hold out, read once; those that are among the others are left out.
+            None holds out some of the others.
 
     Raises:
         CorpusError: If fewer than `MINIMUM_SENTENCES` different sentences are left, or one of them
@@ -152,10 +153,15 @@ def corpus_from_sentences(
         raise CorpusError(
             f"{description}: {len(ordered)} different sentences found, at least "
             f"{MINIMUM_SENTENCES} are needed. Give more text, or leave --corpus out for the "
-            "text on this machine"
+            "text that comes with nasc"
         )
+    if heldout is None:
+        held, train = _split(ordered)
+    else:
+        train, known = ordered, set(map(sentence_key, ordered))
+        held = [s for s in _by_content(heldout, None) if sentence_key(s) not in known]
     digest = hashlib.sha256()
-    for sentence in ordered:
+    for sentence in (*held, *train):
         try:
             digest.update(sentence.encode())
         except UnicodeEncodeError as error:
@@ -163,16 +169,20 @@ def corpus_from_sentences(
                 f"{description}: {shown(sentence)} holds a lone surrogate: leave it out"
             ) from error
         digest.update(b"\n")
-    n_heldout = count_heldout(len(ordered))
-    heldout, train = ordered[:n_heldout], ordered[n_heldout:]
     random.Random(seed).shuffle(train)
     train = train[:max_sentences]
     return Corpus(
         train=tuple(train),
-        heldout=tuple(heldout),
+        heldout=tuple(held),
         description=description,
         sha256=digest.hexdigest(),
     )
+
+
+def _split(ordered: list[str]) -> tuple[list[str], list[str]]:
+    """Sentences to hold out of some in the order of their content keys, and the others."""
+    count = count_heldout(len(ordered))
+    return ordered[:count], ordered[count:]
 
 
 def count_heldout(count: int) -> int:

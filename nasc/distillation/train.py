@@ -27,6 +27,7 @@ from nasc.data import Corpus
 from nasc.data.tokens import Batch
 from nasc.distillation.teacher_cache import Schedule, TeacherBatches, window_of
 from nasc.errors import TrainingDiverged, UsageError
+from nasc.networks.from_teacher import stays
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork, pool
 from nasc.supernet import checkpoint
@@ -379,7 +380,10 @@ def distill_cached(
         state_path.unlink(missing_ok=True)
         found = checkpoint.read(path)
     tensors = tuple(
-        {name: found.tensors[f"{i}/{name}"].numpy() for name in own}
+        {
+            name: value if stays(name) else found.tensors[f"{i}/{name}"].numpy()
+            for name, value in own.items()
+        }
         for i, own in enumerate(network.tensors)
     )
     steps = int(found.header["config"]["steps"])
@@ -403,23 +407,21 @@ def batches_of(
 
 
 def _flat(network: Network) -> dict[str, Tensor]:
+    """What was trained: embedding tables take most of a file, and are the same in all of them."""
     return {
         f"{i}/{name}": torch.from_numpy(value)
         for i, own in enumerate(network.tensors)
         for name, value in own.items()
+        if not stays(name)
     }
 
 
 def trainable(network: Network) -> TorchNetwork:
-    """A network in torch as it is trained: what stays the teacher's does not change.
-
-    That are the embedding tables and the linear layers behind the pooling.
-    """
+    """A network in torch as it is trained; `stays` says what is not."""
     model = TorchNetwork(network)
-    for name, value in model.tensors[0].named_parameters():
-        value.requires_grad_(name not in ("word", "position", "segment"))
-    for name, value in model.tensors[-1].named_parameters():
-        value.requires_grad_(not name.startswith("dense"))
+    for own in model.tensors:
+        for name, value in own.named_parameters():
+            value.requires_grad_(not stays(name))
     return model
 
 

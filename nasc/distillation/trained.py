@@ -1,7 +1,7 @@
 """Networks that were trained by themselves, in one small file; some come with nasc.
 
 Training pays for hours, and nobody waits for hours: what was trained once is a candidate of every
-compilation for its teacher, as it is (`nasc.selection.successive_halving`). Stored are bodies
+compilation for its teacher (`nasc.selection.successive_halving`). Stored are bodies
 alone, matrices in int8 (`nasc.supernet.compact`): the embedding is the teacher's.
 """
 
@@ -20,7 +20,7 @@ from nasc.architecture.heads import MEAN
 from nasc.architecture.layers import layers
 from nasc.architecture.space import SearchSpace, space_from_dict, space_to_dict
 from nasc.errors import CheckpointError, ExportError, UsageError
-from nasc.networks.from_teacher import embedding, head_tensors
+from nasc.networks.from_teacher import as_arrays, embedding, head_tensors, stays
 from nasc.networks.network import Network
 from nasc.supernet.checkpoint import read, read_header, write
 from nasc.supernet.compact import compressed, expanded
@@ -29,10 +29,6 @@ from nasc.teacher import Teacher
 FOLDER = Path(__file__).parent / "shipped"
 
 MOST_NETWORKS = 100
-
-OF_THE_TEACHER = ("word", "position", "segment")
-"""Tensors of an embedding that training leaves alone, as those of the linear layers behind the
-pooling (`nasc.distillation.train.trainable`): they are not stored."""
 
 _TEXT = {"type": "string", "maxLength": 1000, "pattern": r"^[^\x00-\x1f\x7f]*$"}
 _SCHEMA: dict[str, Any] = {
@@ -104,7 +100,7 @@ def write_trained(
         space.check(one.network.architecture)
         for layer, own in enumerate(one.network.tensors):
             for name, value in own.items():
-                if not _is_the_teacher_s(name):
+                if not stays(name):
                     tensors[f"{place}/{layer}.{name}"] = torch.from_numpy(np.array(value))
         rows.append(
             {
@@ -210,10 +206,6 @@ def _is_of(header: Mapping[str, Any], teacher_sha256: str, pooling: str) -> bool
     return (of["sha256"], of["pooling"]) == (teacher_sha256, pooling)
 
 
-def _is_the_teacher_s(name: str) -> bool:
-    return name in OF_THE_TEACHER or name.startswith("dense")
-
-
 def _restored(
     values: Mapping[str, torch.Tensor],
     place: int,
@@ -237,12 +229,8 @@ def _restored(
     architecture = space.parse(row["architecture"])
     head, geometry = teacher.head(), teacher.geometry
     tensors = [found.get(n, {}) for n in range(len(layers(architecture, space.geometry, head)))]
-    for own, of_teacher in (
-        (tensors[0], embedding(teacher)),
-        (tensors[-1], head_tensors(teacher, head)),
-    ):
-        for name, tensor in of_teacher.items():
-            if _is_the_teacher_s(name):
-                own[name] = tensor.cpu().numpy().astype(np.float32)
+    of_teacher = as_arrays([embedding(teacher), head_tensors(teacher, head)])
+    for own, theirs in zip((tensors[0], tensors[-1]), of_teacher, strict=True):
+        own.update({name: value for name, value in theirs.items() if stays(name)})
     network = Network(architecture, space.geometry, head, tuple(tensors), geometry.layer_norm_eps)
     return TrainedNetwork(network, row["steps"], row["text"], row["recipe"], row["scores"])

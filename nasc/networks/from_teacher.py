@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nasc.architecture.heads import gives_vector, scores_tokens
@@ -10,6 +14,30 @@ from nasc.architecture.space import Architecture
 from nasc.networks.network import Network
 from nasc.teacher import LayerWeights, Teacher
 from nasc.teacher.encoder import dense_tensors
+
+
+def stays(name: str) -> bool:
+    """Whether a tensor of a network stays the teacher's, however the network is trained.
+
+    That are the embedding tables and the linear layers behind the pooling.
+    """
+    return name in ("word", "position", "segment") or name.startswith("dense")
+
+
+def as_arrays(
+    tensors: Sequence[Mapping[str, Tensor]],
+) -> tuple[dict[str, NDArray[np.float32]], ...]:
+    """Tensors of layers as those of a network.
+
+    Of a teacher on the processor what stays its own is shared by all of its networks, for a table
+    of 250,000 words takes 384 MB; the rest are copies.
+    """
+
+    def array(name: str, value: Tensor) -> NDArray[np.float32]:
+        found = value.detach().cpu().to(torch.float32).numpy()
+        return found if stays(name) else found.copy()
+
+    return tuple({name: array(name, v) for name, v in own.items()} for own in tensors)
 
 
 def embedding(teacher: Teacher) -> dict[str, Tensor]:
@@ -100,6 +128,6 @@ def teacher_network(
         tensors += [attention(layer), feed_forward(layer)]
     head = head or teacher.head()
     tensors.append(head_tensors(teacher, head))
-    arrays = tuple({n: v.cpu().numpy().astype(np.float32) for n, v in t.items()} for t in tensors)
+    arrays = as_arrays(tensors)
     g = teacher.geometry
     return Network(architecture, g.for_space(), head, arrays, g.layer_norm_eps)

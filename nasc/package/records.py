@@ -115,14 +115,16 @@ class TrainingRecord:
         supernet_steps: Of the supernet that was searched; None where none was.
         supernet_text: What that was trained on, in words.
         supernet_operations: Symbols of the operations that it holds.
-        trained_text: What a network that comes trained with nasc was trained on before, in words;
-            None of one that was trained for this package alone.
+        trained_steps: Of the training that the network had before, as one that comes trained with
+            nasc; None of one that was trained for this package alone.
+        trained_text: What that was on, in words.
     """
 
     distill_steps: int = 0
     supernet_steps: int | None = None
     supernet_text: str | None = None
     supernet_operations: str | None = None
+    trained_steps: int | None = None
     trained_text: str | None = None
 
     def __post_init__(self) -> None:
@@ -131,8 +133,10 @@ class TrainingRecord:
     def __str__(self) -> str:
         """In words, for people."""
         text = f"{self.distill_steps:,} steps by itself"
-        if self.trained_text is not None:
-            text += f", of a network that comes trained with nasc on {self.trained_text}"
+        if self.trained_steps is not None:
+            before = f"{self.trained_steps:,} steps on {self.trained_text}"
+            more = f", then {text}" if self.distill_steps else ""
+            text = f"as it comes trained with nasc, {before}{more}"
         if self.supernet_steps is None:
             return text
         text += f"; out of a supernet of {self.supernet_steps:,} steps on {self.supernet_text}"

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from nasc.architecture.heads import MEAN
 from nasc.errors import CheckpointError
-from nasc.supernet.checkpoint import read_supernet_header
+from nasc.supernet.checkpoint import load_supernet, read_supernet_header
+from nasc.supernet.supernet import Supernet
+from nasc.teacher import Teacher
 
 FOLDER = Path(__file__).parent / "shipped"
 
@@ -33,3 +35,15 @@ def shipped_supernet(teacher_sha256: str, pooling: str = MEAN.mode) -> Path | No
         if (trained_from["sha256"], trained_from.get("pooling", MEAN.mode)) == wanted:
             return path
     return None
+
+
+def load_shipped_supernet(teacher: Teacher) -> Supernet:
+    """The supernet that comes with nasc for a teacher.
+
+    Raises:
+        CheckpointError: If there is none, or its file is damaged.
+    """
+    path = shipped_supernet(teacher.sha256, teacher.pooling.mode)
+    if path is None:
+        raise CheckpointError(f"no supernet comes with nasc for teacher {teacher.name!r}")
+    return load_supernet(path, teacher)[0]

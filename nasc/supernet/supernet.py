@@ -15,6 +15,7 @@ from nasc.architecture.layers import Layer
 from nasc.architecture.space import Architecture, Block, SearchSpace
 from nasc.errors import UsageError
 from nasc.networks.from_teacher import (
+    as_arrays,
     attention,
     embedding,
     feed_forward,
@@ -301,11 +302,7 @@ class Supernet(nn.Module):
             pending = dict(own.maps_out[size]) if size in own.maps_out else None  # type: ignore[call-overload]
         head = head or self.teacher.head()
         tensors.append((pending or {}) | head_tensors(self.teacher, head))
-        arrays = tuple(
-            {n: v.detach().cpu().to(torch.float32).numpy().copy() for n, v in t.items()}
-            for t in tensors
-        )
-        return Network(architecture, self.space.geometry, head, arrays, self.eps)
+        return Network(architecture, self.space.geometry, head, as_arrays(tensors), self.eps)
 
 
 def merge(

@@ -15,7 +15,13 @@ import torch
 from nasc.architecture.layers import Layer
 from nasc.architecture.space import Architecture
 from nasc.data.texts import Text
-from nasc.networks.from_teacher import attention, embedding, feed_forward, head_tensors
+from nasc.networks.from_teacher import (
+    as_arrays,
+    attention,
+    embedding,
+    feed_forward,
+    head_tensors,
+)
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, apply_layer, embed
 from nasc.supernet.batches import CALIBRATION_SENTENCES
@@ -72,8 +78,5 @@ def narrowed_network(
             x = apply_layer(Layer(operation, hidden, hidden), own, x, mask, g, eps)
             tensors.append(own)
     tensors.append(fit_exit(x[real], trace.after) | head_tensors(teacher, head))
-    arrays = tuple(
-        {name: value.cpu().float().numpy().copy() for name, value in own.items()} for own in tensors
-    )
     architecture = Architecture.narrowed(g, hidden).with_precision(precision)
-    return Network(architecture, g, head, arrays, eps)
+    return Network(architecture, g, head, as_arrays(tensors), eps)

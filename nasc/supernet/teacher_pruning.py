@@ -8,7 +8,7 @@ be learnt. Which operations to leave out is found by backward elimination with a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -34,6 +34,13 @@ from nasc.teacher import Teacher
 
 BEAM = 3
 """Partly pruned teachers that are followed at a time."""
+
+FINALISTS = 3 * BEAM
+"""Of those with one operation less the ones whose loss is taken, by their rough loss."""
+
+MOST_BY_OPERATION = 12
+"""Layers of a teacher that is pruned operation by operation; of deeper ones whole layers go, since
+the losses to be taken grow with the square of what can be left out."""
 
 Kept = tuple[bool, ...]
 """Of every operation of the teacher, attention and feed-forward in turn, whether it stays."""
@@ -170,36 +177,56 @@ class PrunedLoss:
         return self._known[kept]
 
 
-def _with_less(space: SearchSpace, kept: Kept) -> Iterator[Kept]:
-    """All that leave out one operation more, or one block where the space holds no less."""
+def _grain(space: SearchSpace) -> int:
+    """Operations that are left out at a time: one, or a block where the space holds no less.
+
+    Of a teacher deeper than `MOST_BY_OPERATION` a layer.
+    """
     block = 2 * space.layers_per_block
     holds = space.geometry.hidden in space.hidden_sizes and {"mha", "ffn"} <= set(space.operations)
-    size = 1 if holds and space.slots >= block - 1 else block
+    size = 1 if space.geometry.layers <= MOST_BY_OPERATION else 2
+    if not holds or space.slots < block - size:
+        return block
+    return size
+
+
+def _with_less(space: SearchSpace, kept: Kept) -> Iterator[Kept]:
+    """All that leave out so many operations more."""
+    size = _grain(space)
     for begin in range(0, len(kept), size):
         if any(kept[begin : begin + size]):
             yield (*kept[:begin], *(False,) * size, *kept[begin + size :])
+
+
+def _least(some: Iterable[Kept], value: Callable[[Kept], float], count: int) -> list[Kept]:
+    """So many of some, those with the least value, in the order in which they share the most."""
+    least = sorted((value(kept), kept) for kept in some)[:count]
+    return sorted((kept for _, kept in least), reverse=True)
 
 
 def prune(
     space: SearchSpace,
     precision: str,
     loss: Callable[[Kept], float],
+    rough: Callable[[Kept], float],
     latency_ms: Callable[[Architecture], float],
     solution: Callable[[Architecture], Solution],
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Pruned | None:
     """The pruned teacher within limits that comes closest to the whole one before training.
 
-    Operations are left out one at a time; of those that are still over a limit, the few with the
-    least loss for each millisecond saved are followed.
+    Operations are left out one at a time, of deep teachers layers; of those that are still over a
+    limit, the few with the least loss for each millisecond saved are followed. Losses are taken of
+    those that a rough loss finds promising.
 
     Args:
         space: Whose teacher.
         precision: Of the network.
         loss: Of a pruned teacher.
+        rough: The same from less, in less time: those with the least have their loss taken.
         latency_ms: Predicted.
         solution: Its costs; InfeasibleLimits if it is over a limit.
-        progress: Called with (operations left out, in all, message).
+        progress: Called with (rounds done, in all, message).
 
     Returns:
         None if the space does not hold pruned teachers, or none is within the limits.
@@ -210,22 +237,24 @@ def prune(
     beam: list[Kept] = [(True,) * count]
     whole_ms = latency_ms(architecture_of(space, beam[0], precision))
     best: Pruned | None = None
-    for left_out in range(1, count + 1):
+    rounds = count // _grain(space)
+    for done in range(rounds):
         if progress is not None:
-            progress(left_out, count, f"{len(beam)} followed")
-        over: list[tuple[float, Kept]] = []
+            progress(done + 1, rounds, f"{len(beam)} followed")
+        over: dict[Kept, float] = {}
+        within: dict[Kept, Solution] = {}
         for kept in sorted({k for b in beam for k in _with_less(space, b)}, reverse=True):
             architecture = architecture_of(space, kept, precision)
             try:
-                found = solution(architecture)
+                within[kept] = solution(architecture)
             except InfeasibleLimits:
-                saved = max(whole_ms - latency_ms(architecture), 1e-9)
-                over.append((loss(kept) / saved, kept))
-                continue
-            value = loss(kept)
-            if best is None or value < best.loss:
-                best = Pruned(found, kept, value)
-        beam = [kept for _, kept in sorted(over)[:BEAM]]
+                over[kept] = max(whole_ms - latency_ms(architecture), 1e-9)
+        for kept in _least(within, rough, FINALISTS):
+            if best is None or loss(kept) < best.loss:
+                best = Pruned(within[kept], kept, loss(kept))
+        roughly = {kept: rough(kept) / saved_ms for kept, saved_ms in over.items()}
+        followed = {k: loss(k) / over[k] for k in _least(roughly, roughly.__getitem__, FINALISTS)}
+        beam = _least(followed, followed.__getitem__, BEAM)
         if not beam:
             break
     return best

@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("nasc", "profilers", "device_profiles")
 DATA = (
     "device_profiles/host.toml",
+    "nasc/data/shipped/README.md",
+    "nasc/data/shipped/wikipedia-heldout.txt.gz",
+    "nasc/data/shipped/wikipedia-train.txt.gz",
     "nasc/package/android/build.gradle.kts",
     "nasc/package/android/consumer-rules.pro",
     "nasc/package/android/src/main/AndroidManifest.xml",
@@ -51,8 +54,8 @@ DATA = (
     "profilers/runner/src/ort_abi.h",
 )
 SUFFIXES = tuple(
-    ".py .toml .json .typed .safetensors .c .h .S .txt .js .mjs .html .ts .kt .kts .pro .xml .swift"
-    " .modulemap .java".split()
+    ".py .md .gz .toml .json .typed .safetensors .c .h .S .txt .js .mjs .html .ts .kt .kts .pro"
+    " .xml .swift .modulemap .java".split()
 )
 
 
@@ -117,7 +120,8 @@ def test_only_the_packages_and_their_licence_are_installed(built: Built) -> None
     tops = {name.partition("/")[0] for name in built.wheel}
     (about,) = (top for top in tops if top.endswith(".dist-info"))
     assert tops == {*PACKAGES, about}
-    assert {f"{about}/licenses/LICENSE", f"{about}/licenses/NOTICE"} <= built.wheel
+    licences = ("LICENSE", "NOTICE", "nasc/data/shipped/README.md")
+    assert {f"{about}/licenses/{name}" for name in licences} <= built.wheel
     assert not [name for name in built.wheel if "__pycache__" in name]
 
 

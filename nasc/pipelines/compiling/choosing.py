@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.distillation.trained import TrainedNetwork
-from nasc.errors import InfeasibleLimits, LimitsMissed
+from nasc.errors import InfeasibleLimits, LimitsMissed, TrainingDiverged
 from nasc.networks.from_teacher import teacher_network
 from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, State
-from nasc.pipelines.compiling.training import budget, has_halving
+from nasc.pipelines.compiling.training import budget, has_halving, train
 from nasc.pipelines.formats import variants_in
 from nasc.selection.problems import check_feasible, whole_teacher
-from nasc.selection.successive_halving import SHARE, candidates, run_halving
+from nasc.selection.successive_halving import (
+    SHARE,
+    TrainedCandidate,
+    candidates,
+    judging,
+    run_halving,
+)
 from nasc.selection.variants import promising_variants
 from nasc.solver.problem import Limits
 
@@ -82,14 +89,20 @@ def search(compilation: Compilation, state: State) -> ChosenNetwork:
     if not has_halving(compilation):
         best = min(entered, key=lambda e: e.ranked.true_loss)
         chosen = ChosenNetwork(best.network, best.ranked.solution.runtime, 1.0)
-        trained, goes_on = best.trained, False
+        if best.trained is not None:
+            chosen = dataclasses.replace(chosen, train_share=None, **before(best.trained))
     else:
+        # Text that nobody asked for makes a network that comes trained no better
+        # (docs/quality.md).
+        all_train = context.settings.has_own_text or context.settings.query_only
         with context.timed("halving"):
-            won = run_halving(context, entered, config, seconds)[0]
+            held = run_halving(context, entered, config, seconds, all_train)
+        won = held[0]
         chosen = ChosenNetwork(won.network, won.runtime, 1 - SHARE, won.steps)
-        trained, goes_on = won.trained, context.settings.has_own_text
-    if trained is not None:
-        chosen = before(chosen, trained) if goes_on else as_it_came(chosen, trained)
+        if won.trained is not None:
+            chosen = dataclasses.replace(chosen, **before(won.trained))
+            if not all_train:
+                chosen = trained_or_rival(compilation, chosen, held)
     if chosen.network.architecture.is_teacher:
         chosen = dataclasses.replace(chosen, train_share=None)
     return dataclasses.replace(
@@ -100,19 +113,37 @@ def search(compilation: Compilation, state: State) -> ChosenNetwork:
     )
 
 
-def before(chosen: ChosenNetwork, trained: TrainedNetwork) -> ChosenNetwork:
-    """What is trained on the user's own text, with what it was trained for before."""
-    return dataclasses.replace(
-        chosen, steps=trained.steps + chosen.steps, trained_text=trained.text
-    )
+def before(trained: TrainedNetwork) -> dict[str, Any]:
+    """What a network that comes trained was trained for, as fields of `ChosenNetwork`."""
+    return {"trained_steps": trained.steps, "trained_text": trained.text}
 
 
-def as_it_came(chosen: ChosenNetwork, trained: TrainedNetwork) -> ChosenNetwork:
-    """A network that came trained, to ship so: text that nobody asked for makes it no better.
+def trained_or_rival(
+    compilation: Compilation, chosen: ChosenNetwork, held: Sequence[TrainedCandidate]
+) -> ChosenNetwork:
+    """A network that comes trained, or the best other one if that is better once it is trained.
 
-    Measured: trained on with the default text, it loses on every other (docs/quality.md).
+    After a part of its training the other one has yet to learn what the first has learnt.
+
+    Args:
+        compilation: Text and budget.
+        chosen: The network that comes trained.
+        held: Of the halving, which it has won.
     """
-    network = trained.network.with_precision(chosen.network.architecture.precision)
-    return dataclasses.replace(
-        chosen, network=network, train_share=None, steps=trained.steps, trained_text=trained.text
+    context, kept = compilation.context, dataclasses.replace(chosen, train_share=None)
+    rival = next((one for one in held if one.trained is None), None)
+    if rival is None:
+        return kept
+    context.reporter.say(
+        f"{chosen.network.architecture} comes trained and leads; {rival.network.architecture} is "
+        "trained to the end beside it"
     )
+    try:
+        other = train(
+            compilation, ChosenNetwork(rival.network, rival.runtime, 1 - SHARE, rival.steps)
+        )
+    except TrainingDiverged as error:
+        context.reporter.say(f"  {rival.network.architecture}: left out: {error}")
+        return kept
+    after = dataclasses.replace(rival, quality=judging(context)(other.network))
+    return other if after.score > held[0].score else kept

@@ -98,14 +98,18 @@ def vocabulary(context: RunContext) -> VocabularyRecord | None:
 
 def training_record(context: RunContext, chosen: ChosenNetwork) -> TrainingRecord:
     """What was trained for a network."""
-    header, trained_text = context.supernet.header, chosen.trained_text
+    header = context.supernet.header
+    own = TrainingRecord(
+        chosen.steps, trained_steps=chosen.trained_steps, trained_text=chosen.trained_text
+    )
     if header is None:
-        return TrainingRecord(chosen.steps, trained_text=trained_text)
-    return TrainingRecord(
-        chosen.steps,
-        *trained_by(header),
-        operation_symbols(header["space"]["operations"]),
-        trained_text,
+        return own
+    steps, text = trained_by(header)
+    return dataclasses.replace(
+        own,
+        supernet_steps=steps,
+        supernet_text=text,
+        supernet_operations=operation_symbols(header["space"]["operations"]),
     )
 
 

@@ -57,7 +57,8 @@ class ChosenNetwork:
         steps: Of distillation that it has had.
         limits: That it was chosen under.
         variants: Of which its own was chosen.
-        trained_text: What it was trained on before where it comes trained with nasc, in words.
+        trained_steps: Of its training before, where it comes trained with nasc.
+        trained_text: What that was on, in words.
         compared: Networks that were trained for a while before it was chosen; None where it was
             not searched.
     """
@@ -68,6 +69,7 @@ class ChosenNetwork:
     steps: int = 0
     limits: Limits = field(default_factory=Limits)
     variants: tuple[Variant, ...] = ()
+    trained_steps: int | None = None
     trained_text: str | None = None
     compared: tuple[Solution, ...] | None = None
 

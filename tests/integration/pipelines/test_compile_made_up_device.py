@@ -33,6 +33,7 @@ from device_profiles.reading import sha256_of
 from nasc.architecture.layers import layers
 from nasc.architecture.space import Architecture, SearchSpace, load_space, space_to_toml
 from nasc.architecture.variant import Variant
+from nasc.context import supernet as supernet_parts
 from nasc.context.context import RunContext
 from nasc.context.inputs import RunInputs
 from nasc.context.settings import Settings
@@ -368,10 +369,12 @@ def narrow_agrees(monkeypatch: pytest.MonkeyPatch, sign: float) -> None:
     """Networks of one hidden size all through give the teacher's vectors, or their opposites."""
     real = halving.pooled_vectors
 
-    def pooled_vectors(teacher: Teacher, network: Network, sentences: list[str]) -> Any:
+    def pooled_vectors(
+        teacher: Teacher, network: Network, sentences: list[str], **options: Any
+    ) -> Any:
         if len(network.architecture.blocks) == 1:
             return sign * teacher.vectors(sentences)
-        return real(teacher, network, sentences)
+        return real(teacher, network, sentences, **options)
 
     monkeypatch.setattr(halving, "pooled_vectors", pooled_vectors)
 
@@ -1169,8 +1172,13 @@ def test_the_training_of_the_halving_counts_for_the_budget(
 
 
 @pytest.mark.parametrize(
-    ("distill_steps", "own_text", "goes_on"),
-    [(0, True, False), (20, False, False), (20, True, True)],
+    ("distill_steps", "own_text", "rival_score", "ships"),
+    [
+        (0, True, None, "as it came"),
+        (20, True, None, "trained on"),
+        (20, False, 0.5, "as it came"),
+        (20, False, 2.0, "the rival"),
+    ],
 )
 def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     toy: Toy,
@@ -1178,10 +1186,14 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     trained: list[int],
     distill_steps: int,
     own_text: bool,
-    goes_on: bool,
+    rival_score: float | None,
+    ships: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where it agrees best of those that compete; all of its training is stated."""
+    """Where it agrees best of those that compete; all of its training is stated.
+
+    Without, the best of the others ships if it is better once all of its training is over.
+    """
     space, teacher = toy.space, toy.teacher
     supernet = Supernet(space, teacher)
     tokens = teacher.tokenize([" ".join(WORDS)])
@@ -1191,29 +1203,64 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     network = supernet.extract(architecture)
     about = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
     monkeypatch.setattr(RunInputs, "trained_networks", (about,))
-    best = property(lambda one: float(one.trained is not None))
-    monkeypatch.setattr(halving.TrainedCandidate, "score", best)
+
+    def score(one: halving.TrainedCandidate) -> float:
+        if one.trained is not None:
+            return 1.0
+        return (rival_score or 0.0) if len(trained) and trained[-1] == 18 else 0.0
+
+    monkeypatch.setattr(halving.TrainedCandidate, "score", property(score))
     monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 2.0)
     monkeypatch.setattr(halving, "pruned_teacher", lambda *given: None)  # takes that cosine, too
-    monkeypatch.setattr(Settings, "has_own_text", own_text)
+    if not own_text:
+        monkeypatch.setattr(Settings, "has_own_text", False)
     finished: list[Any] = []
     finish = steps.finish
     monkeypatch.setattr(
         steps, "finish", lambda *given: finished.append(finish(*given)) or finished[-1]
     )
     result = toy.compile(toy.device(), "came", limit_ms, distill_steps=distill_steps)
-    assert result.manifest.architecture.blocks == architecture.blocks
-    assert result.manifest.training.distill_steps == (9_020 if goes_on else 9_000)
-    assert result.manifest.training.trained_text == "prose of another time"
-    assert (
-        "trained with nasc on prose of another time" in (result.package / "README.md").read_text()
-    )
-    assert trained[-1:] == ([18] if goes_on else [2] if distill_steps else [])
+    record = result.manifest.training
+    readme = (result.package / "README.md").read_text()
+    said = "as it comes trained with nasc, 9,000 steps on prose of another time"
     shipped = finished[-1].network.with_precision(network.architecture.precision)
-    assert (shipped.sha256() == network.sha256()) is not goes_on
+    if ships == "the rival":
+        assert (record.distill_steps, record.trained_steps) == (20, None)
+        assert "trained with nasc" not in readme
+    else:
+        assert result.manifest.architecture.blocks == architecture.blocks
+        assert (record.trained_steps, record.trained_text) == (9_000, "prose of another time")
+        more = ", then 20 steps by itself" if ships == "trained on" else ";"
+        assert said + more in readme
+        assert (shipped.sha256() == network.sha256()) == (ships == "as it came")
+    assert trained[-1:] == ([18] if distill_steps else [])
+    halved = 0 if not distill_steps else len(trained) - 1
+    assert trained[:halved] == [2] * halved
     compared = result.manifest.evidence["search"]["compared"]
     assert str(result.manifest.architecture) in [one["architecture"] for one in compared]
     assert verify_package(result.package, measure=False).ok
+
+
+def test_pruned_teachers_are_compared_roughly_on_fewer_sentences(
+    toy: Toy, limit_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: dict[int, int] = {}
+    given: list[Any] = []
+    make, prune = supernet_parts.PrunedLoss, halving.prune
+
+    def pruned_loss(teacher: Any, space: Any, batches: Any, *about: Any) -> Any:
+        loss = make(teacher, space, batches, *about)
+        rows[id(loss)] = sum(len(batch.input_ids) for batch in batches)
+        return loss
+
+    def spied(space: Any, precision: str, loss: Any, rough: Any, *about: Any) -> Any:
+        given.append((loss, rough))
+        return prune(space, precision, loss, rough, *about)
+
+    monkeypatch.setattr(supernet_parts, "PrunedLoss", pruned_loss)
+    monkeypatch.setattr(halving, "prune", spied)
+    toy.compile(toy.device(), "pruned", limit_ms, distill_steps=20)
+    assert [[rows[id(loss)] for loss in both] for both in given] == [[32, 8]]
 
 
 def test_quality_is_judged_on_text_that_chose_nothing(
@@ -1228,9 +1275,9 @@ def test_quality_is_judged_on_text_that_chose_nothing(
         judged.extend(texts)
         return encode(self, texts, *about, **options)
 
-    def choosing(teacher: Any, network: Any, texts: Any) -> Any:
+    def choosing(teacher: Any, network: Any, texts: Any, **options: Any) -> Any:
         chosen.extend(texts)
-        return vectors(teacher, network, texts)
+        return vectors(teacher, network, texts, **options)
 
     monkeypatch.setattr(Encoder, "encode", encoding)
     monkeypatch.setattr(halving, "pooled_vectors", choosing)

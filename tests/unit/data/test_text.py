@@ -1,7 +1,6 @@
 import gzip
 import os
 import sys
-import sysconfig
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from nasc.data import Corpus, corpus_from_sentences, load_corpus
-from nasc.data.corpus import sentence_key
-from nasc.data.prose import docstrings, installed_prose, prose_sentences
+from nasc.data.corpus import (
+    DEFAULT_DESCRIPTION,
+    DEFAULT_HELDOUT,
+    DEFAULT_TEXT,
+    sentence_key,
+)
 from nasc.data.sentences import split_sentences
 from nasc.errors import CorpusError
 
@@ -321,119 +324,33 @@ def test_every_row_of_a_data_set_is_read_once(monkeypatch: pytest.MonkeyPatch) -
     assert read == list(range(20))
 
 
-# ------------------------------------------------------------------ prose of the machine
+# ------------------------------------------------------------------ the text that comes with nasc
 
 
-def test_docstrings_are_found_without_running_the_file() -> None:
-    source = (
-        '#!/usr/bin/env python\n# coding\n\n"""Of the module.\n\nMore of it."""\n'
-        "raise SystemExit\n"
-        "def f(x,\n      y) -> \"int\":  # why\n    r'''Of the function.'''\n"
-        '    text = """not a docstring"""\n'
-        'class C:\n    """Of the class."""\n    async def g(self):\n        """Of the method."""\n'
-    )
-    assert docstrings(source) == [
-        "Of the module.\n\nMore of it.",
-        "Of the function.",
-        "Of the class.",
-        "Of the method.",
-    ]
-
-
-def test_only_prose_is_left_of_documentation() -> None:
-    documentation = """Return the sum of the squares of *all* the numbers in ``values``.
-
-    The heading of this part
-    ------------------------
-
-    This is a :class:`~package.module.Thing` that is used by the `parser <http://x.y/z>`_ when it
-    starts, see [1]_. Short one.  It is the second
-    sentence of the paragraph.
-
-    :param values: the numbers that go in to this function
-    :type values: list
-
-    Parameters
-    ----------
-    values : array_like, shape (n,)
-        The numbers that are to be summed by the function.
-    axis (int): The axis along which the sum of the numbers is taken.
-
-    Example of the use of this::
-
-        It looks like prose but is in the literal block.
-
-    .. note:: This is a note that is worth to be read by all.
-
-    .. code-block:: python
-
-        This is code even though it has the look of a sentence.
-
-    >>> f([1, 2])
-    The output of this example is not a sentence.
-
-    - An item of a list that is long enough to be read.
-
-    ======  =======
-    A table of the words that are in it.
-    ======  =======
-
-    The value x_1 = {a: b} is not a sentence that is read by people.
-    """
-    assert prose_sentences(documentation) == [
-        "Return the sum of the squares of all the numbers in values.",
-        "This is a Thing that is used by the parser when it starts, see.",
-        "It is the second sentence of the paragraph.",
-        "The numbers that are to be summed by the function.",
-        "The axis along which the sum of the numbers is taken.",
-        "This is a note that is worth to be read by all.",
-        "An item of a list that is long enough to be read.",
-    ]
-
-
-def test_installed_prose_is_read_in_a_fixed_order_and_never_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def docstring(i: int) -> str:
-        return f'"""Explain what the module of the number {"abcdefghij"[i % 10] * (i + 3)} is."""\n'
-
-    for root in ("lib", "site"):
-        for package in ("zeta", "alpha", "alpha/tests"):
-            folder = tmp_path / root / package
-            folder.mkdir(parents=True)
-            for i in range(24):
-                (folder / f"m{i}.py").write_text(docstring(i + len(str(folder))) + "1 / 0\n")
-    (tmp_path / "lib" / "single.py").write_text('"""It is a file that is no package at all."""\n')
-    (tmp_path / "site" / "binary.py").write_bytes(b"\xff\xfe\0")
-    topics = tmp_path / "lib" / "pydoc_data"
-    topics.mkdir()
-    topic = "The topic is one of those that the help of the language has. " * 5
-    (topics / "topics.py").write_text(f"topics = {{'x': {topic!r}}}\nraise SystemExit\n")
-    paths = {"stdlib": tmp_path / "lib", "purelib": tmp_path / "site", "platlib": tmp_path / "site"}
-    monkeypatch.setattr(sysconfig, "get_paths", lambda: {k: str(v) for k, v in paths.items()})
-
-    found = list(installed_prose())
-    assert found[0].startswith("The topic is one of those")
-    assert "It is a file that is no package at all." in found
-    assert len({s for s in found if s.startswith("Explain")}) == len(
-        {
-            docstring(i + len(str(tmp_path / r / p)))
-            for r in ("lib", "site")
-            for p in ("zeta", "alpha")
-            for i in range(24)
-        }
-    )
-    assert found == list(installed_prose())
+def test_where_no_text_is_named_one_comes_with_nasc() -> None:
     corpus = load_corpus(None, seed=0)
-    assert "docstrings" in corpus.description
-    assert everything(corpus) == set(found)
+    assert len(corpus.train) > 14_000
+    assert len(corpus.heldout) >= 2 * 512
+    assert not set(map(sentence_key, corpus.train)) & set(map(sentence_key, corpus.heldout))
+    sentences = everything(corpus)
+    assert sum(s[0].isupper() or s[0] in "\"'" for s in sentences) > 0.98 * len(sentences)
+    assert not any(mark in s for s in sentences for mark in ("[[", "{{", "<ref", "|"))
+    assert set(corpus.heldout) <= everything(load_corpus(DEFAULT_HELDOUT, seed=1))
+    assert set(corpus.train) == everything(load_corpus(DEFAULT_TEXT, seed=1))
+    assert "Wikipedia" in corpus.description
 
 
-@pytest.mark.slow
-def test_this_machine_has_enough_prose(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sixth of what is read at most would do."""
-    monkeypatch.setattr("nasc.data.prose._TOTAL_BYTES_MAX", 20_000_000)
-    corpus = load_corpus(None, seed=0)
-    assert len(corpus.train) > 2000
-    assert len(corpus.heldout) >= 512
-    assert all(5 <= len(s.split()) <= 60 for s in everything(corpus))
+def test_sentences_to_hold_out_may_be_named() -> None:
+    train, heldout = sentences(30), [*sentences(31)[29:], "One more that is said elsewhere."]
+    corpus = corpus_from_sentences(train, description="test", seed=0, heldout=heldout)
+    assert set(corpus.train) == set(train)
+    assert set(corpus.heldout) == set(heldout[1:])  # the first is among the others
+    other = corpus_from_sentences(train, description="test", seed=0, heldout=heldout[:-1])
+    assert corpus.sha256 != other.sha256
+
+
+def test_the_text_s_licence_and_articles_come_with_it() -> None:
+    about = (DEFAULT_TEXT.parent / "README.md").read_text(encoding="utf-8")
+    assert "CC BY-SA 3.0" in about
+    titles = [line for line in about.splitlines() if line.startswith("- ")]
+    assert DEFAULT_DESCRIPTION.startswith(f"{len(titles)} articles")

@@ -83,7 +83,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A context of two sentences, on which networks are as good as they are small."""
     monkeypatch.setattr(halving, "scored_sentences", lambda corpus: ["a", "b"])
     monkeypatch.setattr(
-        halving, "pooled_vectors", lambda teacher, network, sentences: network.params
+        halving, "pooled_vectors", lambda teacher, network, sentences, **options: network.params
     )
     monkeypatch.setattr(
         halving, "teacher_vectors", lambda teacher, sentences: teacher.vectors(sentences)
@@ -129,8 +129,9 @@ def test_where_all_diverge_that_is_the_end(context: Any, monkeypatch: pytest.Mon
         run_halving(context, candidates(), DistillConfig(steps=70), None)
 
 
-def test_what_comes_trained_is_trained_as_long_as_the_others_before_they_are_compared(
-    context: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("all_train", [True, False])
+def test_what_comes_trained_is_trained_too_where_all_are(
+    context: Any, monkeypatch: pytest.MonkeyPatch, all_train: bool
 ) -> None:
     """On a text that it has not seen it would lose to what was trained on that for seconds."""
     began: list[Any] = []
@@ -142,12 +143,39 @@ def test_what_comes_trained_is_trained_as_long_as_the_others_before_they_are_com
     monkeypatch.setattr(halving, "distill_cached", train)
     long, short = candidates()
     about = TrainedNetwork(short.network, 9_000, "a text", {}, {})
-    won, lost = run_halving(
-        context, [long, dataclasses.replace(short, trained=about)], DistillConfig(steps=70), None
-    )
-    assert began == [long.network, short.network]
-    assert (won.trained, won.steps, won.network.layer_norm_eps) == (about, 7, 0.5)
+    entered = [long, dataclasses.replace(short, trained=about)]
+    won, lost = run_halving(context, entered, DistillConfig(steps=70), None, all_train)
+    assert began == [long.network, short.network][: 1 + all_train]
+    assert (won.trained, won.steps) == (about, 7 * all_train)
+    assert won.network.layer_norm_eps == (0.5 if all_train else short.network.layer_norm_eps)
     assert (lost.trained, lost.steps) == (None, 7)
+
+
+def test_the_trained_networks_that_agree_best_enter(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each that enters takes a tenth of the training's time."""
+    network = candidates()[0].network
+    monkeypatch.setattr(
+        halving,
+        "truest",
+        lambda context, architecture, *given: SimpleNamespace(
+            architecture=architecture, variant=FP32
+        ),
+    )
+    cosines = {0.1: 0.5, 0.2: 0.9, 0.3: 0.7}
+    monkeypatch.setattr(
+        halving, "pooled_vectors", lambda teacher, network, sentences, **more: network
+    )
+    monkeypatch.setattr(
+        halving, "pooled_cosine", lambda wanted, found: cosines[found.layer_norm_eps]
+    )
+    context.inputs.trained_networks = tuple(
+        TrainedNetwork(dataclasses.replace(network, layer_norm_eps=eps), 1, "a text", {}, {})
+        for eps in cosines
+    )
+    found = halving.trained_networks(context, Limits(), [FP32])
+    assert [one.network.layer_norm_eps for one in found] == [0.2, 0.3]
 
 
 @pytest.mark.parametrize(("limit_ms", "precision"), [(9.0, "fp32"), (5.0, "int8"), (1.0, None)])

@@ -152,6 +152,17 @@ def test_extracted_weights_are_copies(teacher: Teacher) -> None:
         assert all(np.array_equal(old[name], new[name]) for name in old)
 
 
+def test_networks_share_the_teacher_s_words(teacher: Teacher) -> None:
+    """Of a dozen that are compared each would hold 384 MB of 250,000 words."""
+    supernet = random_supernet(teacher)
+    kept = Architecture((supernet.space.kept_block,) * 2)
+    words = [
+        network.tensors[0]["word"]
+        for network in (supernet.extract(kept), teacher_network(teacher, kept))
+    ]
+    assert all(np.shares_memory(each, teacher.embeddings.word.numpy()) for each in words)
+
+
 class OnDevice(torch.Tensor):
     """As on a GPU: numpy cannot have it before it is fetched."""
 

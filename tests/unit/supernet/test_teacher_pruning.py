@@ -18,7 +18,14 @@ from nasc.errors import InfeasibleLimits
 from nasc.evaluation.agreement import pooled_cosine
 from nasc.networks.torch_network import TorchNetwork
 from nasc.solver.problem import Solution
-from nasc.supernet.teacher_pruning import PrunedLoss, architecture_of, prune, pruned_network
+from nasc.supernet.teacher_pruning import (
+    FINALISTS,
+    Kept,
+    PrunedLoss,
+    architecture_of,
+    prune,
+    pruned_network,
+)
 from nasc.teacher import Teacher, load_teacher
 
 COUNT = 4  # two layers
@@ -32,6 +39,10 @@ def teacher(teacher_folder: Callable[..., Path]) -> Teacher:
 @pytest.fixture(scope="module")
 def space(teacher: Teacher) -> SearchSpace:
     return toy_space(teacher)
+
+
+def count(kept: Kept) -> float:
+    return float(sum(kept))
 
 
 def every() -> list[tuple[bool, ...]]:
@@ -108,21 +119,73 @@ def test_what_is_found_is_the_best_that_fits(space: SearchSpace, limit: float) -
     def loss(kept: tuple[bool, ...]) -> float:
         return sum(w for w, k in zip(weight, kept, strict=True) if not k)
 
-    found = prune(space, "fp32", loss, latency_ms, limited(limit))
+    found = prune(space, "fp32", loss, loss, latency_ms, limited(limit))
     fits = [k for k in every() if latency_ms(architecture_of(space, k, "fp32")) <= limit]
     assert found is not None
     assert found.loss == pytest.approx(min(map(loss, fits)))
     assert found.solution.architecture == architecture_of(space, found.kept, "fp32")
 
 
+def deep(space: SearchSpace, layers: int, blocks: int) -> SearchSpace:
+    geometry = dataclasses.replace(space.geometry, layers=layers)
+    return dataclasses.replace(
+        space, geometry=geometry, n_blocks=blocks, slots=2 * layers // blocks - 1
+    )
+
+
+def test_the_loss_is_taken_of_those_that_are_roughly_the_best(space: SearchSpace) -> None:
+    """And it decides: what is rough only says which."""
+    space, taken = deep(space, 6, 3), set[Kept]()
+    weight = np.random.default_rng(0).permutation(12) + 1.0
+
+    def lost(kept: Kept) -> float:
+        return float(weight[~np.array(kept)].sum())
+
+    def loss(kept: Kept) -> float:
+        taken.add(kept)
+        return lost(kept)
+
+    def rough(kept: Kept) -> float:
+        return lost(kept) if sum(kept) > 6 else lost(kept) + 1e-3 * lost(kept) ** 2
+
+    found = prune(space, "fp32", loss, rough, latency_ms, limited(9.0))
+    every_one = prune(space, "fp32", lost, lost, latency_ms, limited(9.0))
+    assert found is not None
+    assert every_one is not None
+    assert (found.kept, found.loss) == (every_one.kept, every_one.loss)
+    levels = {sum(kept) for kept in taken}
+    assert max(sum(sum(k) == n for k in taken) for n in levels) <= 2 * FINALISTS
+
+
+@pytest.mark.parametrize(("layers", "grain"), [(12, 1), (14, 2)])
+def test_deep_teachers_lose_whole_layers(space: SearchSpace, layers: int, grain: int) -> None:
+    space = deep(space, layers, layers // 2)
+    weight = np.arange(2 * layers) % 7 + 1.0
+
+    def lost(kept: Kept) -> float:
+        return float(weight[~np.array(kept)].sum())
+
+    whole = latency_ms(space.teacher)
+    found = prune(space, "fp32", lost, lost, latency_ms, limited(whole - 1.0))
+    assert found is not None
+    assert found.kept.count(False) == grain
+    pairs = zip(found.kept[::2], found.kept[1::2], strict=True)
+    assert all(a == b for a, b in pairs) == (grain == 2)
+
+
 def test_spaces_without_pruned_teachers_have_none(space: SearchSpace) -> None:
     limits = limited(3.0)
-    assert prune(PRESETS["nas-bert"], "fp32", lambda kept: 0.0, latency_ms, limits) is None
+    assert (
+        prune(PRESETS["nas-bert"], "fp32", lambda kept: 0.0, lambda kept: 0.0, latency_ms, limits)
+        is None
+    )
     narrow = space.restrict(hidden_sizes=(8, 16))
-    found = prune(narrow, "fp32", lambda kept: float(sum(kept)), latency_ms, limits)
+    found = prune(narrow, "fp32", count, count, latency_ms, limits)
     assert found is not None
     assert {str(b) for b in found.solution.architecture.blocks} <= {"keep", "skip"}
 
 
 def test_nothing_fits_nothing_is_found(space: SearchSpace) -> None:
-    assert prune(space, "fp32", lambda kept: 0.0, latency_ms, limited(-1.0)) is None
+    assert (
+        prune(space, "fp32", lambda kept: 0.0, lambda kept: 0.0, latency_ms, limited(-1.0)) is None
+    )
