@@ -68,6 +68,7 @@ from nasc.pipelines import artifact_quality, compile_checks
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile_devices import compile_devices
 from nasc.pipelines.compiling import measuring, steps, training
+from nasc.pipelines.compiling.choosing import LEAD
 from nasc.pipelines.compiling.deciding import BUSY_REPEATS
 from nasc.pipelines.compiling.packaging import NO_LATENCY
 from nasc.pipelines.evaluate import Queries, evaluate
@@ -1177,6 +1178,7 @@ def test_the_training_of_the_halving_counts_for_the_budget(
         (0, True, None, "as it came"),
         (20, True, None, "trained on"),
         (20, False, 0.5, "as it came"),
+        (20, False, 1 + LEAD / 2, "as it came"),
         (20, False, 2.0, "the rival"),
     ],
 )

@@ -41,6 +41,7 @@ def test_a_signal_ends_a_command_in_order(tmp_path: Path, how: signal.Signals) -
         [sys.executable, "-c", COMMAND, str(path), str(temporary)],
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(how, signal.SIG_DFL),  # nohup's children ignore SIGHUP
     ) as command:
         assert command.stdout is not None
         worker = int(command.stdout.readline())
