@@ -361,8 +361,8 @@ supernet_options = _options(
         "--corpus",
         multiple=True,
         help="Text that scores, distils and judges networks, and trains the supernet where one "
-        "is trained: file, folder or datasets:NAME; repeatable [default: articles of the "
-        "English Wikipedia that come with nasc].",
+        "is trained: file, folder, datasets:NAME, or wikipedia-simple (157 MB of the hub, "
+        "CC BY-SA); repeatable [default: articles of the English Wikipedia that come with nasc].",
     ),
     text_column_option,
     pairs_option,

@@ -34,7 +34,9 @@ from nasc.cli.options import (
     help="Leave a head of the teacher's own out, as nasc compile does with --head or --task "
     "[default: keep it].",
 )
-@click.option("--corpus", multiple=True, help="File, folder or datasets:NAME; repeatable.")
+@click.option(
+    "--corpus", multiple=True, help="File, folder, datasets:NAME or wikipedia-simple; repeatable."
+)
 @text_column_option
 @pairs_option
 @click.option(

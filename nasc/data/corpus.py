@@ -75,8 +75,8 @@ def load_corpus(
     Args:
         source: A file of prose, Markdown, HTML, JSON lines, JSON, CSV, TSV (each with .gz too)
             or parquet, a folder of such files, `datasets:NAME` or `datasets:NAME:CONFIG` for a
-            data set of the datasets library, or several of these. None takes `DEFAULT_TEXT` and
-            `DEFAULT_HELDOUT`.
+            data set of the datasets library, a name of `nasc.data.named.NAMED`, or several of
+            these. None takes `DEFAULT_TEXT` and `DEFAULT_HELDOUT`.
         seed: See `corpus_from_sentences`.
         max_sentences: See `corpus_from_sentences`.
         text_column: The column that holds the text, of sources that have columns; None takes the

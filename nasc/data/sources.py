@@ -1,4 +1,4 @@
-"""Text of a user: files of several kinds, folders, data sets of the datasets library."""
+"""Text of a user: files of several kinds, folders, data sets of a library, texts with a name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from device_profiles.reading import FileRefused, shown
 from nasc.data.hub import PREFIX, bad_id, expanded
 from nasc.data.markdown import without_markdown
+from nasc.data.named import NAMED, fetch
 from nasc.data.records import (
     BROKEN,
     NoText,
@@ -141,6 +142,8 @@ def read(source: str | Path, reading: Reading) -> Iterator[str]:
         raise CorpusError(f"no corpus at {shown(str(source))}: no path holds a NUL character")
     path = Path(os.path.expanduser(source))
     kinds = ", ".join("*" + kind for kind in (*FOLDER_KINDS, ".parquet"))
+    if str(source) in NAMED and not path.exists():
+        return _read_file(fetch(str(source), reading.say), reading)
     if path.is_dir():
         files = _files_below(path)
         if not files:
@@ -151,7 +154,8 @@ def read(source: str | Path, reading: Reading) -> Iterator[str]:
         return _read_folder(files, reading)
     if not path.exists():
         raise CorpusError(
-            f"no corpus at '{path}'. A corpus is a text file, a folder of {kinds}, or datasets:NAME"
+            f"no corpus at '{path}'. A corpus is a text file, a folder of {kinds}, "
+            f"datasets:NAME, or {' or '.join(NAMED)}"
         )
     return _read_file(path, reading)
 
