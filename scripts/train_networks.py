@@ -14,13 +14,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
+import random
 import shlex
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nasc.context.text_source import MAX_CORPUS
-from nasc.data import load_corpus
+from nasc.data import Corpus, load_corpus
+from nasc.data.corpus import corpus_from_sentences
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
+from nasc.data.sources import Reading, describe, read_all
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.distillation.trained import TrainedNetwork, write_trained
 from nasc.evaluation.agreement import compare
@@ -29,6 +34,33 @@ from nasc.supernet.shipped import load_shipped_supernet
 from nasc.teacher import load_teacher
 from nasc.utils.files import cache_folder
 from nasc.utils.progress import Progress
+
+
+MOST_JOINED = 6
+"""Sentences in a text that is joined of them, of two at least: some are cut at 128 tokens."""
+
+
+def joined(sentences: Iterable[str], share: float, seed: int) -> Iterator[str]:
+    """Texts of one sentence and, to a share, of two to `MOST_JOINED` that follow each other.
+
+    Every sentence is in one of them: none that is held out is trained on within another.
+    """
+    rng, rest = random.Random(seed), iter(sentences)
+    for sentence in rest:
+        more = rng.randint(1, MOST_JOINED - 1) if rng.random() < share else 0
+        yield " ".join([sentence, *itertools.islice(rest, more)])
+
+
+def corpus_of(args: argparse.Namespace) -> Corpus:
+    """The text, as sentences or joined."""
+    if not args.joined:
+        return load_corpus(args.corpus, seed=args.seed, max_sentences=args.sentences)
+    return corpus_from_sentences(
+        joined(read_all(args.corpus, Reading()), args.joined, args.seed),
+        description=", ".join(map(describe, args.corpus)),
+        seed=args.seed,
+        max_sentences=args.sentences,
+    )
 
 
 class Lines:
@@ -56,13 +88,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25_000)
     parser.add_argument("--passes", type=int, default=8, help="times that a sentence is seen")
     parser.add_argument("--sentences", type=int, default=MAX_CORPUS)
+    parser.add_argument(
+        "--joined", type=float, default=0.0, help="share of texts of several sentences of --corpus"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="default: nasc's own")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
+    if args.joined and not args.corpus:
+        parser.error("--joined needs --corpus")
     teacher = load_teacher()
     supernet = load_shipped_supernet(teacher)
-    corpus = load_corpus(args.corpus, seed=args.seed, max_sentences=args.sentences)
+    corpus = corpus_of(args)
     config = DistillConfig(args.steps, hidden_weight=0.0, passes=args.passes, seed=args.seed)
     judged = judging_sentences(corpus, JUDGING_SENTENCES)
     wanted = teacher_vectors(teacher, judged)
@@ -82,6 +119,7 @@ def main() -> None:
         recipe = {
             "config": config.to_dict(),
             "sentences": args.sentences,
+            "joined": args.joined,
             "text_sha256": corpus.sha256,
             "command": shlex.join(["python", "scripts/train_networks.py", *sys.argv[1:]]),
         }
