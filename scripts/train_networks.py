@@ -35,7 +35,6 @@ from nasc.teacher import load_teacher
 from nasc.utils.files import cache_folder
 from nasc.utils.progress import Progress
 
-
 MOST_JOINED = 6
 """Sentences in a text that is joined of them, of two at least: some are cut at 128 tokens."""
 

@@ -207,5 +207,5 @@ class RunContext:
             check_teacher(teacher, self.cache, self.reporter)
         _ = self.mixture
         _ = self.inputs.vocabulary
-        if self.settings.corpus or self.settings.pairs is not None:
+        if self.settings.has_own_text:
             _ = self.corpus

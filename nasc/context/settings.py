@@ -44,7 +44,8 @@ class Settings:
         space: Preset or path; None chooses by the teacher.
         supernet: A trained supernet's file; None takes the one that comes with nasc for the
             teacher, or trains one and keeps it in the cache.
-        corpus: Text files, folders, ``datasets:`` ids; empty is the text that comes with nasc.
+        corpus: Text files, folders, ``datasets:`` ids or names; empty is the text that comes with
+            nasc.
         text_column: Column of the corpus that holds the text; None takes the obvious one.
         pairs: A file of pairs of texts in place of the corpus, for teachers that score pairs: see
             `nasc.data.pairs.load_pairs`.

@@ -67,7 +67,7 @@ class ScoredSupernet:
         i, s, path = self._inputs, self._inputs.settings, self._inputs.supernet_path
         if path is not None:
             # Scores that it has with it will do, unless there is a text that matters more.
-            scored = not s.corpus and "scores" in read_supernet_header(path)
+            scored = not s.has_own_text and "scores" in read_supernet_header(path)
             corpus = None if scored else i.corpus
             with i.timed("supernet"):
                 return load_prepared(path, i.teacher, corpus, i.cache, i.reporter)

@@ -18,7 +18,8 @@ def check_text_source(corpus: Sequence[str], text_column: str | None, pairs: Pat
     """Raise where what names the text does not go together.
 
     Args:
-        corpus: Text files, folders, ``datasets:`` ids; empty is the text that comes with nasc.
+        corpus: Text files, folders, ``datasets:`` ids, names of `nasc.data.named`; empty
+            is the text that comes with nasc.
         text_column: Column of the corpus that holds the text.
         pairs: A file of pairs in place of the corpus.
 

@@ -3,7 +3,8 @@
 A corpus is a list of sentences to train on and a disjoint list that is held out. Which
 sentences of a text are held out is decided by their content alone: the same sentence is on the
 same side whatever the seed, and twins that differ in case or punctuation are one sentence. Of
-another text that holds the same sentence, it may be on the other side.
+another text that holds the same sentence, it may be on the other side. Of the text that comes with
+nasc whole articles are held out.
 """
 
 import dataclasses
@@ -113,10 +114,9 @@ def stream_text(sources: Sequence[str | Path], corpus: Corpus) -> Iterator[str]:
     Raises:
         CorpusError: See `load_corpus`.
     """
-    heldout = (text for text in corpus.heldout if isinstance(text, str))
-    last = max(map(sentence_key, heldout))  # held out are those of the smallest keys
+    heldout = {sentence_key(text) for text in corpus.heldout if isinstance(text, str)}
     for sentence in read_all(sources, Reading(corpus.text_column)):
-        if sentence_key(sentence) > last:
+        if sentence_key(sentence) not in heldout:
             yield sentence
 
 

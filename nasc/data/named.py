@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
 from device_profiles.reading import sha256_of
 from nasc.errors import CorpusError
 from nasc.utils.progress import Say
@@ -52,6 +49,11 @@ NAMED: Mapping[str, NamedText] = {
 """By the name that stands for each in `--corpus`."""
 
 
+def is_named(source: str | Path) -> bool:
+    """Whether a source of text is one of `NAMED`: a file or folder of that name goes before."""
+    return str(source) in NAMED and not Path(source).exists()
+
+
 def fetch(name: str, say: Say | None = None) -> Path:
     """The file of a text in `NAMED`, downloaded once into the hub's own cache.
 
@@ -74,21 +76,36 @@ def fetch(name: str, say: Say | None = None) -> Path:
             f"{name}: {text.about}, {text.licence}; {text.size_bytes / 1e6:.0f} MB of the hub, "
             "downloaded once"
         )
-    try:
-        path = Path(
-            hf_hub_download(text.repository, text.file, repo_type="dataset", revision=text.revision)
+    path = _download(name, text)
+    if sha256_of(path) != text.sha256:
+        path = _download(name, text, anew=True)
+    found = sha256_of(path)
+    if found != text.sha256:
+        raise CorpusError(
+            f"'{name}': the hub, asked twice, gave a file with the checksum {found[:16]}..., not "
+            f"{text.sha256[:16]}...: it is damaged, or another one. Give a text file or folder"
         )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    return path
+
+
+def _download(name: str, text: NamedText, anew: bool = False) -> Path:
+    """The file in the hub's cache, fetched where it is not there, or `anew`."""
+    import huggingface_hub  # a fifth of a second, for this alone
+
+    try:
+        return Path(
+            huggingface_hub.hf_hub_download(
+                text.repository,
+                text.file,
+                repo_type="dataset",
+                revision=text.revision,
+                force_download=anew,
+            )
+        )
+    except Exception as error:  # whatever the hub's client, its transports or the disk raise
         reason = " ".join(str(error).split())[:200]
         raise CorpusError(
             f"'{name}' cannot be had from the hub ({type(error).__name__}: {reason}). Check the "
             "network, give a text file or folder, or leave --corpus out for the text that comes "
             "with nasc"
         ) from error
-    found = sha256_of(path)
-    if found != text.sha256:
-        raise CorpusError(
-            f"'{name}': the file at {path} has the checksum {found[:16]}..., not "
-            f"{text.sha256[:16]}...: remove it, it is damaged or another one"
-        )
-    return path

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from device_profiles.reading import FileRefused, shown
 from nasc.data.hub import PREFIX, bad_id, expanded
 from nasc.data.markdown import without_markdown
-from nasc.data.named import NAMED, fetch
+from nasc.data.named import NAMED, fetch, is_named
 from nasc.data.records import (
     BROKEN,
     NoText,
@@ -142,7 +142,7 @@ def read(source: str | Path, reading: Reading) -> Iterator[str]:
         raise CorpusError(f"no corpus at {shown(str(source))}: no path holds a NUL character")
     path = Path(os.path.expanduser(source))
     kinds = ", ".join("*" + kind for kind in (*FOLDER_KINDS, ".parquet"))
-    if str(source) in NAMED and not path.exists():
+    if is_named(source):
         return _read_file(fetch(str(source), reading.say), reading)
     if path.is_dir():
         files = _files_below(path)

@@ -27,7 +27,7 @@ from nasc.data import Corpus
 from nasc.data.tokens import Batch
 from nasc.distillation.teacher_cache import Schedule, TeacherBatches, window_of
 from nasc.errors import TrainingDiverged, UsageError
-from nasc.networks.from_teacher import stays
+from nasc.networks.from_teacher import is_the_teachers
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, TorchNetwork, pool
 from nasc.supernet import checkpoint
@@ -381,7 +381,7 @@ def distill_cached(
         found = checkpoint.read(path)
     tensors = tuple(
         {
-            name: value if stays(name) else found.tensors[f"{i}/{name}"].numpy()
+            name: value if is_the_teachers(name) else found.tensors[f"{i}/{name}"].numpy()
             for name, value in own.items()
         }
         for i, own in enumerate(network.tensors)
@@ -412,16 +412,16 @@ def _flat(network: Network) -> dict[str, Tensor]:
         f"{i}/{name}": torch.from_numpy(value)
         for i, own in enumerate(network.tensors)
         for name, value in own.items()
-        if not stays(name)
+        if not is_the_teachers(name)
     }
 
 
 def trainable(network: Network) -> TorchNetwork:
-    """A network in torch as it is trained; `stays` says what is not."""
+    """A network in torch as it is trained; `is_the_teachers` says what is not."""
     model = TorchNetwork(network)
     for own in model.tensors:
         for name, value in own.named_parameters():
-            value.requires_grad_(not stays(name))
+            value.requires_grad_(not is_the_teachers(name))
     return model
 
 

@@ -1,7 +1,8 @@
 """Networks that were trained by themselves, in one small file; some come with nasc.
 
-Training pays for hours, and nobody waits for hours: what was trained once is a candidate of every
-compilation for its teacher (`nasc.selection.successive_halving`). Stored are bodies
+Training pays for hours, and nobody waits for hours: of what was trained once those that agree best
+are candidates of every compilation for their teacher that they fit
+(`nasc.selection.successive_halving`). Stored are bodies
 alone, matrices in int8 (`nasc.supernet.compact`): the embedding is the teacher's.
 """
 
@@ -20,7 +21,7 @@ from nasc.architecture.heads import MEAN
 from nasc.architecture.layers import layers
 from nasc.architecture.space import SearchSpace, space_from_dict, space_to_dict
 from nasc.errors import CheckpointError, ExportError, UsageError
-from nasc.networks.from_teacher import as_arrays, embedding, head_tensors, stays
+from nasc.networks.from_teacher import as_arrays, embedding, head_tensors, is_the_teachers
 from nasc.networks.network import Network
 from nasc.supernet.checkpoint import read, read_header, write
 from nasc.supernet.compact import compressed, expanded
@@ -100,7 +101,7 @@ def write_trained(
         space.check(one.network.architecture)
         for layer, own in enumerate(one.network.tensors):
             for name, value in own.items():
-                if not stays(name):
+                if not is_the_teachers(name):
                     tensors[f"{place}/{layer}.{name}"] = torch.from_numpy(np.array(value))
         rows.append(
             {
@@ -231,6 +232,6 @@ def _restored(
     tensors = [found.get(n, {}) for n in range(len(layers(architecture, space.geometry, head)))]
     of_teacher = as_arrays([embedding(teacher), head_tensors(teacher, head)])
     for own, theirs in zip((tensors[0], tensors[-1]), of_teacher, strict=True):
-        own.update({name: value for name, value in theirs.items() if stays(name)})
+        own.update({name: value for name, value in theirs.items() if is_the_teachers(name)})
     network = Network(architecture, space.geometry, head, tuple(tensors), geometry.layer_norm_eps)
     return TrainedNetwork(network, row["steps"], row["text"], row["recipe"], row["scores"])

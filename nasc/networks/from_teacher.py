@@ -16,7 +16,7 @@ from nasc.teacher import LayerWeights, Teacher
 from nasc.teacher.encoder import dense_tensors
 
 
-def stays(name: str) -> bool:
+def is_the_teachers(name: str) -> bool:
     """Whether a tensor of a network stays the teacher's, however the network is trained.
 
     That are the embedding tables and the linear layers behind the pooling.
@@ -35,7 +35,7 @@ def as_arrays(
 
     def array(name: str, value: Tensor) -> NDArray[np.float32]:
         found = value.detach().cpu().to(torch.float32).numpy()
-        return found if stays(name) else found.copy()
+        return found if is_the_teachers(name) else found.copy()
 
     return tuple({name: array(name, v) for name, v in own.items()} for own in tensors)
 

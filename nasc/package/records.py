@@ -117,7 +117,7 @@ class TrainingRecord:
         supernet_operations: Symbols of the operations that it holds.
         trained_steps: Of the training that the network had before, as one that comes trained with
             nasc; None of one that was trained for this package alone.
-        trained_text: What that was on, in words.
+        trained_text: What that was on, in words; never None where `trained_steps` is not.
     """
 
     distill_steps: int = 0
@@ -133,8 +133,9 @@ class TrainingRecord:
     def __str__(self) -> str:
         """In words, for people."""
         text = f"{self.distill_steps:,} steps by itself"
-        if self.trained_steps is not None:
-            before = f"{self.trained_steps:,} steps on {self.trained_text}"
+        if self.trained_text is not None:  # packages of before do not say the steps
+            steps = "trained" if self.trained_steps is None else f"{self.trained_steps:,} steps"
+            before = f"{steps} on {self.trained_text}"
             more = f", then {text}" if self.distill_steps else ""
             text = f"as it comes trained with nasc, {before}{more}"
         if self.supernet_steps is None:

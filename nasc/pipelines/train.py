@@ -128,7 +128,8 @@ def train(
         head: ``embed`` or ``hidden`` leave a head of the teacher's own out, as `compile` does for
             these and for a task; None keeps it.
         space: Preset or path; None chooses by the teacher.
-        corpus: Text files, folders, ``datasets:`` ids; empty is the text that comes with nasc.
+        corpus: Text files, folders, ``datasets:`` ids or names; empty is the text that comes with
+            nasc.
         text_column: Column of the corpus that holds the text; None takes the obvious one.
         pairs: A file of pairs in place of the corpus, of a teacher that scores pairs.
         packed: Train on all of the text, tokenised to disk, in rows without padding.

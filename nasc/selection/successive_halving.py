@@ -305,7 +305,7 @@ def run_halving(
     """
     judge = judging(context)
     progress = context.reporter.stage(f"Successive halving of {len(entered)} networks")
-    held, diverged = [], None
+    compared, diverged = [], None
     for place, one in enumerate(entered):
         architecture, network = one.network.architecture, one.network
         progress(place, len(entered), str(architecture))
@@ -328,8 +328,8 @@ def run_halving(
         found = judge(network)
         lost = context.supernet.measure_variant_loss(one.ranked.solution.variant)
         runtime = one.ranked.solution.runtime
-        held.append(TrainedCandidate(network, runtime, steps, one.trained, found, lost))
+        compared.append(TrainedCandidate(network, runtime, steps, one.trained, found, lost))
     progress(len(entered), len(entered), "")
-    if diverged is not None and not held:
+    if diverged is not None and not compared:
         raise diverged
-    return sorted(held, key=lambda c: -c.score)
+    return sorted(compared, key=lambda c: -c.score)

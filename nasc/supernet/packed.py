@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from device_profiles.reading import FileRefused, read_json, sha256_of
 from nasc.data import Corpus, stream_text
 from nasc.data.batching import copy_tokenizer
+from nasc.data.named import is_named
 from nasc.data.tokens import Batch
 from nasc.errors import CheckpointError, CorpusError
 from nasc.supernet.batches import CALIBRATION_SENTENCES
@@ -153,7 +154,9 @@ def pack(
     """
     about = {
         "sources": [
-            s if s.startswith("datasets:") else str(Path(os.path.expanduser(s)).absolute())
+            s
+            if s.startswith("datasets:") or is_named(s)
+            else str(Path(os.path.expanduser(s)).absolute())
             for s in sources
         ],
         "files": [_stamp(Path(os.path.expanduser(s))) for s in sources],

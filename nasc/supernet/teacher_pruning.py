@@ -36,7 +36,8 @@ BEAM = 3
 """Partly pruned teachers that are followed at a time."""
 
 FINALISTS = 3 * BEAM
-"""Of those with one operation less the ones whose loss is taken, by their rough loss."""
+"""Of those that lack one more operation, or layer: so many, the best by their rough loss, have
+their loss taken."""
 
 MOST_BY_OPERATION = 12
 """Layers of a teacher that is pruned operation by operation; of deeper ones whole layers go, since
@@ -177,10 +178,10 @@ class PrunedLoss:
         return self._known[kept]
 
 
-def _grain(space: SearchSpace) -> int:
+def _operations_at_a_time(space: SearchSpace) -> int:
     """Operations that are left out at a time: one, or a block where the space holds no less.
 
-    Of a teacher deeper than `MOST_BY_OPERATION` a layer.
+    Of a teacher deeper than `MOST_BY_OPERATION` two, a layer.
     """
     block = 2 * space.layers_per_block
     holds = space.geometry.hidden in space.hidden_sizes and {"mha", "ffn"} <= set(space.operations)
@@ -192,7 +193,7 @@ def _grain(space: SearchSpace) -> int:
 
 def _with_less(space: SearchSpace, kept: Kept) -> Iterator[Kept]:
     """All that leave out so many operations more."""
-    size = _grain(space)
+    size = _operations_at_a_time(space)
     for begin in range(0, len(kept), size):
         if any(kept[begin : begin + size]):
             yield (*kept[:begin], *(False,) * size, *kept[begin + size :])
@@ -237,7 +238,7 @@ def prune(
     beam: list[Kept] = [(True,) * count]
     whole_ms = latency_ms(architecture_of(space, beam[0], precision))
     best: Pruned | None = None
-    rounds = count // _grain(space)
+    rounds = count // _operations_at_a_time(space)
     for done in range(rounds):
         if progress is not None:
             progress(done + 1, rounds, f"{len(beam)} followed")

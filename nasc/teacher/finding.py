@@ -102,5 +102,8 @@ def _download(model_id: str) -> Path:
             f"teacher '{model_id}' is no folder here and cannot be had from the hub ({reason}). "
             "Check the name; a private or gated model needs: hf auth login"
         ) from error
-    except OSError as error:
-        raise TeacherMissing(f"teacher '{model_id}' cannot be downloaded: {error}") from error
+    except Exception as error:  # whatever the hub's client, its transports or the disk raise
+        reason = " ".join(str(error).split())[:200]
+        raise TeacherMissing(
+            f"teacher '{model_id}' cannot be downloaded ({type(error).__name__}: {reason})"
+        ) from error

@@ -8,7 +8,16 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "onnx", "onnxruntime", "transformers", "sentence_transformers", "pandas", "scipy")
+HEAVY = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "transformers",
+    "sentence_transformers",
+    "pandas",
+    "scipy",
+    "huggingface_hub",
+)
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -46,4 +55,4 @@ def test_quality_needs_no_torch() -> None:
 @pytest.mark.parametrize("format_file", ["onnx_folder", "openvino_folder"])
 def test_the_process_that_opens_packages_loads_no_torch(format_file: str) -> None:
     loaded = loaded_by(f"import nasc.package.worker, nasc.package.formats.{format_file}")
-    assert not loaded & {"torch", "transformers", "openvino", "scipy"}
+    assert not loaded & {"torch", "transformers", "openvino", "scipy", "huggingface_hub"}

@@ -68,7 +68,7 @@ from nasc.pipelines import artifact_quality, compile_checks
 from nasc.pipelines import compile as pipeline
 from nasc.pipelines.compile_devices import compile_devices
 from nasc.pipelines.compiling import measuring, steps, training
-from nasc.pipelines.compiling.choosing import LEAD
+from nasc.pipelines.compiling.choosing import LEAST_LEAD
 from nasc.pipelines.compiling.deciding import BUSY_REPEATS
 from nasc.pipelines.compiling.packaging import NO_LATENCY
 from nasc.pipelines.evaluate import Queries, evaluate
@@ -1173,13 +1173,16 @@ def test_the_training_of_the_halving_counts_for_the_budget(
 
 
 @pytest.mark.parametrize(
-    ("distill_steps", "own_text", "rival_score", "ships"),
+    ("distill_steps", "own_text", "rival_scores", "ships"),
     [
-        (0, True, None, "as it came"),
-        (20, True, None, "trained on"),
-        (20, False, 0.5, "as it came"),
-        (20, False, 1 + LEAD / 2, "as it came"),
-        (20, False, 2.0, "the rival"),
+        (0, True, (0.0, 0.0), "as it came"),
+        (5, True, (0.0, 0.0), "trained on"),
+        (20, True, (0.0, 0.0), "trained on"),
+        (20, False, (0.0, 0.5), "as it came"),
+        (20, False, (0.0, 1 + LEAST_LEAD / 2), "as it came"),
+        (20, False, (1 + LEAST_LEAD / 2, 1 + LEAST_LEAD / 2), "as it came"),
+        (20, False, (0.0, 2.0), "the rival"),
+        (20, False, (1.5, 2.0), "the rival"),
     ],
 )
 def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
@@ -1188,13 +1191,14 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     trained: list[int],
     distill_steps: int,
     own_text: bool,
-    rival_score: float | None,
+    rival_scores: tuple[float, float],
     ships: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where it agrees best of those that compete; all of its training is stated.
 
-    Without, the best of the others ships if it is better once all of its training is over.
+    Without, the best of the others ships if it leads clearly once all of its training is over,
+    whichever leads before.
     """
     space, teacher = toy.space, toy.teacher
     supernet = Supernet(space, teacher)
@@ -1209,7 +1213,7 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     def score(one: halving.TrainedCandidate) -> float:
         if one.trained is not None:
             return 1.0
-        return (rival_score or 0.0) if len(trained) and trained[-1] == 18 else 0.0
+        return rival_scores[trained[-1:] == [18]]
 
     monkeypatch.setattr(halving.TrainedCandidate, "score", property(score))
     monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 2.0)
@@ -1232,10 +1236,10 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     else:
         assert result.manifest.architecture.blocks == architecture.blocks
         assert (record.trained_steps, record.trained_text) == (9_000, "prose of another time")
-        more = ", then 20 steps by itself" if ships == "trained on" else ";"
+        more = f", then {distill_steps} steps by itself" if ships == "trained on" else ";"
         assert said + more in readme
         assert (shipped.sha256() == network.sha256()) == (ships == "as it came")
-    assert trained[-1:] == ([18] if distill_steps else [])
+    assert trained[-1:] == {0: [], 5: [5], 20: [18]}[distill_steps]
     halved = 0 if not distill_steps else len(trained) - 1
     assert trained[:halved] == [2] * halved
     compared = result.manifest.evidence["search"]["compared"]

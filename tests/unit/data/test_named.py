@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
-from huggingface_hub.errors import LocalEntryNotFoundError
 
 from nasc.data import load_corpus, named, sources
 from nasc.errors import CorpusError
@@ -39,7 +39,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], l
             asked.append((about, more))
             return str(path)
 
-        monkeypatch.setattr(named, "hf_hub_download", download)
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
         return asked
 
     return serve
@@ -55,14 +55,17 @@ def test_one_file_of_one_commit_is_read(served: Callable[[str], list[Any]]) -> N
     assert more == {
         "repo_type": "dataset",
         "revision": "b04c8d1ceb2f5cd4588862100d08de323dccfbaa",
+        "force_download": False,
     }
     assert "CC BY-SA 3.0; 157 MB of the hub, downloaded once" in said[0]
 
 
 def test_another_file_is_refused(served: Callable[[str], list[Any]]) -> None:
-    served(PROSE + "!")
-    with pytest.raises(CorpusError, match=r"has the checksum .* damaged or another one"):
+    """It is fetched anew once: what the hub's cache holds may be damaged."""
+    asked = served(PROSE + "!")
+    with pytest.raises(CorpusError, match=r"asked twice, gave a file with the checksum"):
         load_corpus(NAME, seed=0)
+    assert [more["force_download"] for _, more in asked] == [False, True]
 
 
 def test_a_path_of_that_name_goes_before(
@@ -75,13 +78,20 @@ def test_a_path_of_that_name_goes_before(
     assert not asked
 
 
-def test_a_hub_out_of_reach_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+class Unreachable(Exception):
+    """Of a transport of the hub's client: no OSError."""
+
+
+@pytest.mark.parametrize("kind", [Unreachable, OSError, ValueError])
+def test_a_hub_out_of_reach_is_a_message(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
 
     def download(*about: Any, **more: Any) -> str:
-        raise LocalEntryNotFoundError("no network")
+        raise kind("no network")
 
-    monkeypatch.setattr(named, "hf_hub_download", download)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     with pytest.raises(CorpusError, match=r"cannot be had from the hub .*no network.*leave --corp"):
         load_corpus(NAME, seed=0)
 
