@@ -5,7 +5,10 @@ one more network, or more steps of one, is one more call with all of them. One t
 file bit by bit on the same kind of processor.
 
     OMP_NUM_THREADS=1 python scripts/train_networks.py --corpus wiki-en --steps 25000
-        --output nasc/distillation/shipped/minilm-l6.safetensors "192: M | 192: F | 256: F M F"
+        --output minilm-l6.safetensors "192: M | 192: F | 256: F M F"
+
+With `--start` networks of such a file are trained further; with `--beside` those of other files are
+stored before them as they are.
 
 `nasc report` tells of the file that ships; `nasc report --json` how it was trained.
 """
@@ -27,7 +30,7 @@ from nasc.data.corpus import corpus_from_sentences
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
 from nasc.data.sources import Reading, describe, read_all
 from nasc.distillation.train import DistillConfig, distill_cached
-from nasc.distillation.trained import TrainedNetwork, write_trained
+from nasc.distillation.trained import TrainedNetwork, read_trained, write_trained
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.supernet.shipped import load_shipped_supernet
@@ -85,6 +88,9 @@ def main() -> None:
     parser.add_argument("networks", nargs="+", help="architectures of the supernet's space")
     parser.add_argument("--corpus", action="append", help="default: the text that comes with nasc")
     parser.add_argument("--steps", type=int, default=25_000)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--start", type=Path, help="a file of networks to train further")
+    parser.add_argument("--beside", type=Path, nargs="+", default=[], help="files to take over")
     parser.add_argument("--passes", type=int, default=8, help="times that a sentence is seen")
     parser.add_argument("--sentences", type=int, default=MAX_CORPUS)
     parser.add_argument(
@@ -99,13 +105,25 @@ def main() -> None:
     teacher = load_teacher()
     supernet = load_shipped_supernet(teacher)
     corpus = corpus_of(args)
-    config = DistillConfig(args.steps, hidden_weight=0.0, passes=args.passes, seed=args.seed)
+    config = DistillConfig(
+        args.steps,
+        learning_rate=args.learning_rate,
+        hidden_weight=0.0,
+        passes=args.passes,
+        seed=args.seed,
+    )
     judged = judging_sentences(corpus, JUDGING_SENTENCES)
     wanted = teacher_vectors(teacher, judged)
-    found = []
+    found = [one for path in args.beside for one in read_trained(path, teacher)]
+    started = () if args.start is None else read_trained(args.start, teacher)
+    before = {one.network.architecture: one for one in started}
     for text in args.networks:
+        architecture = supernet.space.parse(text)
+        begun = before.get(architecture)
+        if args.start is not None and begun is None:
+            parser.error(f"{args.start} holds no {architecture}")
         network, steps = distill_cached(
-            supernet.extract(supernet.space.parse(text)),
+            supernet.extract(architecture) if begun is None else begun.network,
             teacher,
             corpus,
             config,
@@ -122,6 +140,9 @@ def main() -> None:
             "text_sha256": corpus.sha256,
             "command": shlex.join(["python", "scripts/train_networks.py", *sys.argv[1:]]),
         }
+        if begun is not None:
+            steps += begun.steps
+            recipe["before"] = dict(begun.recipe)
         found.append(TrainedNetwork(network, steps, corpus.description, recipe, scores))
     write_trained(args.output, teacher, supernet.space, found)
 
