@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--text", required=True)
     parser.add_argument("--queries", type=int, default=2_000)
     parser.add_argument("--networks", nargs="+", default=[], help="others of the supernet's space")
+    parser.add_argument("--only", action="store_true", help="those of --networks alone")
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--on", action="append", default=[], help="texts beside nasc's own")
     args = parser.parse_args()
@@ -88,7 +89,7 @@ def main() -> None:
             judge(name, about, args.steps, lambda texts, n=after: pooled_vectors(teacher, n, texts))
 
     judge("teacher", "teacher", 0, whole)
-    trained = shipped_networks(teacher)
+    trained = () if args.only else shipped_networks(teacher)
     others = [supernet.space.parse(text) for text in args.networks]
     for architecture in [one.network.architecture for one in trained] + others:
         judge_network("supernet", 0, supernet.extract(architecture))
