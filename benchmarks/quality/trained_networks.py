@@ -1,8 +1,9 @@
 """What the networks that come trained with nasc are worth, beside what they began with.
 
 Each as the supernet gives it and as it comes trained, in float32 (its weights as they are stored,
-in int8), and the teacher: question to paragraph on SQuAD, and agreement with the teacher on
-held-out sentences of a text that no training saw. With `--steps` also after so many steps of the
+in int8), and the teacher: question to paragraph on SQuAD, agreement with the teacher on held-out
+sentences of a text that no training saw, and what decides between networks when no text is named:
+the mean of cosine and similarity on the held-out articles of nasc's own text. With `--steps` also after so many steps of the
 distillation that `nasc compile` does, on the text that comes with nasc and on those of `--on`.
 
     python benchmarks/quality/trained_networks.py --squad dev-v1.1.json --sts STS-B/dev.tsv
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasc.data.corpus import load_corpus
+from nasc.data.heldout import scored_sentences
 from nasc.distillation.train import DistillConfig, batches_of, distill
 from nasc.distillation.trained import shipped_networks
 from nasc.evaluation.agreement import compare
@@ -59,6 +61,8 @@ def main() -> None:
         return teacher_vectors(teacher, texts)
 
     wanted = whole(sentences)
+    deciding = scored_sentences(load_corpus(None, seed=0))
+    wanted_deciding = whole(deciding)
     rows: list[dict[str, Any]] = []
 
     def judge(network: str, kind: str, steps: int, encode: Encode) -> None:
@@ -71,6 +75,7 @@ def main() -> None:
             "similarity": agreement.similarity_spearman,
             "cosine": agreement.pooled_cosine,
             "sts_spearman": evaluate_sts(encode, pairs),
+            "decides": compare(wanted_deciding, encode(deciding)).mean,
         }
         about = {"network": network, "kind": kind, "steps": steps}
         rows.append(about | {name: round(float(value), 4) for name, value in scores.items()})
