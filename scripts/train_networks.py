@@ -8,7 +8,7 @@ file bit by bit on the same kind of processor.
         --output minilm-l6.safetensors "192: M | 192: F | 256: F M F"
 
 With `--start` networks of such a file are trained further; with `--beside` those of other files are
-stored before them as they are.
+stored before them as they are, or alone.
 
 `nasc report` tells of the file that ships; `nasc report --json` how it was trained.
 """
@@ -85,7 +85,7 @@ class Lines:
 def main() -> None:
     """Train, judge, store."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="+", help="architectures of the supernet's space")
+    parser.add_argument("networks", nargs="*", help="architectures of the supernet's space")
     parser.add_argument("--corpus", action="append", help="default: the text that comes with nasc")
     parser.add_argument("--steps", type=int, default=25_000)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
