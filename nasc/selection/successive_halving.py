@@ -152,7 +152,8 @@ def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant])
     """The best network of each search by true loss, without repetition, and those beside it.
 
     Beside the search are a pruned teacher, one narrowed to one hidden size, and networks that come
-    trained with nasc. Those of the searches are in the variant that is fastest at the same quality.
+    trained with nasc, whose architectures do not enter untrained, too. Those of the searches are in
+    the variant that is fastest at the same quality.
 
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
@@ -172,10 +173,12 @@ def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant])
     entered = [Candidate(r, cut(r.solution.architecture, context.trained_head)) for r in found]
     rivals = (pruned_teacher, narrowed_teacher)
     made = [rival(context, limits, variants) for rival in rivals]
+    trained = trained_networks(context, limits, variants)
+    known = {one.network.architecture.blocks for one in trained}
     return [
-        *entered,
+        *(one for one in entered if one.network.architecture.blocks not in known),
         *(one for one in made if one is not None),
-        *trained_networks(context, limits, variants),
+        *trained,
     ]
 
 

@@ -1242,9 +1242,29 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     assert trained[-1:] == {0: [], 5: [5], 20: [18]}[distill_steps]
     halved = 0 if not distill_steps else len(trained) - 1
     assert trained[:halved] == [2] * halved
-    compared = result.manifest.evidence["search"]["compared"]
-    assert str(result.manifest.architecture) in [one["architecture"] for one in compared]
+    entered = [one["architecture"] for one in result.manifest.evidence["search"]["compared"]]
+    assert str(result.manifest.architecture) in entered
     assert verify_package(result.package, measure=False).ok
+
+
+def test_what_comes_trained_does_not_enter_out_of_the_supernet_too(
+    toy: Toy, limit_ms: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def come_trained(context: Any, *about: Any) -> list[halving.Candidate]:
+        best = halving.best_of(context, halving.searches(context, *about)[0])
+        network = context.supernet.prepare().supernet.extract(best.solution.architecture)
+        names.append(str(best.solution.architecture).split(" @ ")[0])
+        about_it = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
+        return [halving.Candidate(best, network, about_it)]
+
+    monkeypatch.setattr(halving, "trained_networks", come_trained)
+    result = toy.compile(toy.device(), "twice", limit_ms, distill_steps=20)
+    compared = result.manifest.evidence["search"]["compared"]
+    entered = [one["architecture"].split(" @ ")[0] for one in compared]
+    assert len(entered) > 1
+    assert entered.count(names[0]) == 1
 
 
 def test_pruned_teachers_are_compared_roughly_on_fewer_sentences(
