@@ -3,8 +3,9 @@
 Each as the supernet gives it and as it comes trained, in float32 (its weights as they are stored,
 in int8), and the teacher: question to paragraph on SQuAD, agreement with the teacher on held-out
 sentences of a text that no training saw, and what decides between networks when no text is named:
-the mean of cosine and similarity on the held-out articles of nasc's own text. With `--steps` also after so many steps of the
-distillation that `nasc compile` does, on the text that comes with nasc and on those of `--on`.
+the mean of cosine and similarity on the held-out articles of nasc's own text. With `--steps` also
+after so many steps of the distillation that `nasc compile` does, on the text that comes with nasc
+and on those of `--on`.
 
     python benchmarks/quality/trained_networks.py --squad dev-v1.1.json --sts STS-B/dev.tsv
         --text wikitext-2/valid.txt > trained_networks.json
