@@ -21,9 +21,10 @@ import itertools
 import random
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from nasc.architecture.space import Architecture
 from nasc.context.text_source import MAX_CORPUS
 from nasc.data import Corpus, load_corpus
 from nasc.data.corpus import corpus_from_sentences
@@ -34,7 +35,8 @@ from nasc.distillation.trained import TrainedNetwork, read_trained, write_traine
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.supernet.shipped import load_shipped_supernet
-from nasc.teacher import load_teacher
+from nasc.supernet.supernet import Supernet
+from nasc.teacher import Teacher, load_teacher
 from nasc.utils.files import cache_folder
 from nasc.utils.progress import Progress
 
@@ -102,8 +104,30 @@ def main() -> None:
     args = parser.parse_args()
     if args.joined and not args.corpus:
         parser.error("--joined needs --corpus")
+    if not args.networks and not args.beside:
+        parser.error("give networks to train, or files to take over (--beside)")
     teacher = load_teacher()
     supernet = load_shipped_supernet(teacher)
+    started = () if args.start is None else read_trained(args.start, teacher)
+    before = {one.network.architecture: one for one in started}
+    architectures = [supernet.space.parse(text) for text in args.networks]
+    unknown = [str(one) for one in architectures if one not in before]
+    if args.start is not None and unknown:
+        parser.error(f"{args.start} holds no {', no '.join(unknown)}")
+    found = [one for path in args.beside for one in read_trained(path, teacher)]
+    if architectures:
+        found += trained(args, teacher, supernet, architectures, before)
+    write_trained(args.output, teacher, supernet.space, found)
+
+
+def trained(
+    args: argparse.Namespace,
+    teacher: Teacher,
+    supernet: Supernet,
+    architectures: Sequence[Architecture],
+    before: Mapping[Architecture, TrainedNetwork],
+) -> Iterator[TrainedNetwork]:
+    """Networks out of the supernet, or further from what they were before, each with its scores."""
     corpus = corpus_of(args)
     config = DistillConfig(
         args.steps,
@@ -114,14 +138,8 @@ def main() -> None:
     )
     judged = judging_sentences(corpus, JUDGING_SENTENCES)
     wanted = teacher_vectors(teacher, judged)
-    found = [one for path in args.beside for one in read_trained(path, teacher)]
-    started = () if args.start is None else read_trained(args.start, teacher)
-    before = {one.network.architecture: one for one in started}
-    for text in args.networks:
-        architecture = supernet.space.parse(text)
+    for architecture in architectures:
         begun = before.get(architecture)
-        if args.start is not None and begun is None:
-            parser.error(f"{args.start} holds no {architecture}")
         network, steps = distill_cached(
             supernet.extract(architecture) if begun is None else begun.network,
             teacher,
@@ -132,7 +150,7 @@ def main() -> None:
             reporter=Lines(),
         )
         scores = dataclasses.asdict(compare(wanted, pooled_vectors(teacher, network, judged)))
-        print(f"{text}: {scores}", flush=True)
+        print(f"{architecture}: {scores}", flush=True)
         recipe = {
             "config": config.to_dict(),
             "sentences": args.sentences,
@@ -143,8 +161,7 @@ def main() -> None:
         if begun is not None:
             steps += begun.steps
             recipe["before"] = dict(begun.recipe)
-        found.append(TrainedNetwork(network, steps, corpus.description, recipe, scores))
-    write_trained(args.output, teacher, supernet.space, found)
+        yield TrainedNetwork(network, steps, corpus.description, recipe, scores)
 
 
 if __name__ == "__main__":
