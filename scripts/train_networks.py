@@ -7,8 +7,8 @@ file bit by bit on the same kind of processor.
     OMP_NUM_THREADS=1 python scripts/train_networks.py --corpus wiki-en --steps 25000
         --output minilm-l6.safetensors "192: M | 192: F | 256: F M F"
 
-With `--start` networks of such a file are trained further; with `--beside` those of other files are
-stored before them as they are, or alone.
+With `--start` networks of such a file are trained further, whole or with operations left out; with
+`--beside` those of other files are stored before them as they are, or alone.
 
 `nasc report` tells of the file that ships; `nasc report --json` how it was trained.
 """
@@ -24,7 +24,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from nasc.architecture.space import Architecture
+from nasc.architecture.space import OPERATIONS, Architecture
 from nasc.context.text_source import MAX_CORPUS
 from nasc.data import Corpus, load_corpus
 from nasc.data.corpus import corpus_from_sentences
@@ -34,8 +34,10 @@ from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.distillation.trained import TrainedNetwork, read_trained, write_trained
 from nasc.evaluation.agreement import compare
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
+from nasc.networks.network import Network
 from nasc.supernet.shipped import load_shipped_supernet
 from nasc.supernet.supernet import Supernet
+from nasc.tasks.squad import read_squad
 from nasc.teacher import Teacher, load_teacher
 from nasc.utils.files import cache_folder
 from nasc.utils.progress import Progress
@@ -56,15 +58,53 @@ def joined(sentences: Iterable[str], share: float, seed: int) -> Iterator[str]:
 
 
 def corpus_of(args: argparse.Namespace) -> Corpus:
-    """The text, as sentences or joined."""
-    if not args.joined:
-        return load_corpus(args.corpus, seed=args.seed, max_sentences=args.sentences)
+    """The text, as sentences or joined, and questions."""
+    if not args.corpus:
+        return load_corpus(None, seed=args.seed, max_sentences=args.sentences)
+    asked = [(path, read_squad(path)) for path in args.questions]
     return corpus_from_sentences(
-        joined(read_all(args.corpus, Reading()), args.joined, args.seed),
-        description=", ".join(map(describe, args.corpus)),
+        itertools.chain(
+            joined(read_all(args.corpus, Reading()), args.joined, args.seed),
+            (one.question.strip() for _, found in asked for one in found),
+        ),
+        description=", ".join(
+            [describe(source) for source in args.corpus]
+            + [f"{len(found):,} questions of {path.name}" for path, found in asked]
+        ),
         seed=args.seed,
         max_sentences=args.sentences,
     )
+
+
+def places_in(operations: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
+    """Where the operations wanted stand among others, the last ones of several; None: nowhere."""
+    found: list[int] = []
+    rest = list(wanted)
+    for place in reversed(range(len(operations))):
+        if rest and rest[-1] == operations[place]:
+            rest.pop()
+            found.append(place)
+    return None if rest else found[::-1]
+
+
+def with_operations_left_out(network: Network, architecture: Architecture) -> Network | None:
+    """A network without some of its operations; None where it is not that but for them.
+
+    Of equal operations of a block the last ones stay. A block loses none or some, not all.
+    """
+    gone: set[int] = set()
+    before = 0
+    for own, wanted in zip(network.architecture.blocks, architecture.blocks, strict=True):
+        places = places_in(own.operations, wanted.operations)
+        same = (own.hidden, own.kept) == (wanted.hidden, wanted.kept)
+        if places is None or not same or (own.operations and not places):
+            return None
+        gone |= {before + n for n in range(len(own.operations)) if n not in places}
+        before += len(own.operations)
+    operations = [n for n, layer in enumerate(network.layers) if layer.kind in OPERATIONS]
+    without = {operations[number] for number in gone}
+    tensors = tuple(own for n, own in enumerate(network.tensors) if n not in without)
+    return dataclasses.replace(network, architecture=architecture, tensors=tensors)
 
 
 class Lines:
@@ -98,22 +138,30 @@ def main() -> None:
     parser.add_argument(
         "--joined", type=float, default=0.0, help="share of texts of several sentences of --corpus"
     )
+    parser.add_argument(
+        "--questions", type=Path, nargs="+", default=[], help="files of SQuAD: their questions, too"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="default: nasc's own")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    if args.joined and not args.corpus:
-        parser.error("--joined needs --corpus")
+    if (args.joined or args.questions) and not args.corpus:
+        parser.error("--joined and --questions need --corpus")
     if not args.networks and not args.beside:
         parser.error("give networks to train, or files to take over (--beside)")
     teacher = load_teacher()
     supernet = load_shipped_supernet(teacher)
     started = () if args.start is None else read_trained(args.start, teacher)
-    before = {one.network.architecture: one for one in started}
     architectures = [supernet.space.parse(text) for text in args.networks]
+    before = {
+        wanted: dataclasses.replace(one, network=begun)
+        for one in sorted(started, key=lambda one: -len(one.network.tensors))
+        for wanted in architectures
+        if (begun := with_operations_left_out(one.network, wanted)) is not None
+    }
     unknown = [str(one) for one in architectures if one not in before]
     if args.start is not None and unknown:
-        parser.error(f"{args.start} holds no {', no '.join(unknown)}")
+        parser.error(f"{args.start} holds no {', no '.join(unknown)}, nor more operations of it")
     found = [one for path in args.beside for one in read_trained(path, teacher)]
     if architectures:
         found += trained(args, teacher, supernet, architectures, before)
