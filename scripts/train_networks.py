@@ -23,6 +23,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nasc.architecture.space import OPERATIONS, Architecture
 from nasc.context.text_source import MAX_CORPUS
@@ -107,6 +108,17 @@ def with_operations_left_out(network: Network, architecture: Architecture) -> Ne
     return dataclasses.replace(network, architecture=architecture, tensors=tensors)
 
 
+def without_cache(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe whose command, and that of what it began with, names no cache: a place of a machine.
+
+    What is trained does not depend on it.
+    """
+    words = iter(shlex.split(recipe["command"]))
+    kept = [word for word in words if word != "--cache" or not next(words, "")]
+    before = {"before": without_cache(recipe["before"])} if "before" in recipe else {}
+    return {**recipe, "command": shlex.join(kept), **before}
+
+
 class Lines:
     """A reporter that prints a line now and then."""
 
@@ -165,6 +177,7 @@ def main() -> None:
     found = [one for path in args.beside for one in read_trained(path, teacher)]
     if architectures:
         found += trained(args, teacher, supernet, architectures, before)
+    found = [dataclasses.replace(one, recipe=without_cache(one.recipe)) for one in found]
     write_trained(args.output, teacher, supernet.space, found)
 
 
