@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
 from nasc.distillation.trained import TrainedNetwork
-from nasc.errors import InfeasibleLimits, LimitsMissed, TrainingDiverged
+from nasc.errors import InfeasibleLimits, LimitsMissed
 from nasc.networks.from_teacher import teacher_network
-from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, State
-from nasc.pipelines.compiling.training import budget, has_halving, train
+from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, Rival, State
+from nasc.pipelines.compiling.training import budget, has_halving
 from nasc.pipelines.formats import variants_in
 from nasc.selection.problems import check_feasible, whole_teacher
 from nasc.selection.successive_halving import (
     SHARE,
     TrainedCandidate,
     candidates,
-    judging,
     run_halving,
 )
 from nasc.selection.variants import promising_variants
@@ -108,7 +107,7 @@ def search(compilation: Compilation, state: State) -> ChosenNetwork:
         won = compared[0]
         trained = next((one for one in compared if one.trained is not None), None)
         if trained is not None and not all_train:
-            chosen = trained_or_rival(compilation, trained, compared)
+            chosen = trained_beside_rival(trained, compared)
         else:
             chosen = ChosenNetwork(won.network, won.runtime, 1 - SHARE, won.steps)
             if won.trained is not None:
@@ -128,37 +127,25 @@ def with_training_before(chosen: ChosenNetwork, trained: TrainedNetwork) -> Chos
     return dataclasses.replace(chosen, trained_steps=trained.steps, trained_text=trained.text)
 
 
-def trained_or_rival(
-    compilation: Compilation, trained: TrainedCandidate, compared: Sequence[TrainedCandidate]
+def trained_beside_rival(
+    trained: TrainedCandidate, compared: Sequence[TrainedCandidate]
 ) -> ChosenNetwork:
-    """A network that comes trained, or the best other one if that is ahead once it is trained.
+    """A network that comes trained, with the best other one, which has yet to learn as much.
 
-    After a part of its training the other one has yet to learn what the first has learnt. Ahead is
-    ahead by `LEAST_LEAD`.
+    The other one is trained once this one holds its limits on the device
+    (`nasc.pipelines.compiling.training.finish`).
 
     Args:
-        compilation: Text and budget.
         trained: The best network that comes trained.
         compared: All of the halving, the best first.
     """
-    context = compilation.context
     assert trained.trained is not None
-    kept = with_training_before(
-        ChosenNetwork(trained.network, trained.runtime, None, trained.steps), trained.trained
-    )
     rival = next((one for one in compared if one.trained is None), None)
-    if rival is None:
-        return kept
-    context.reporter.say(
-        f"{trained.network.architecture} comes trained; {rival.network.architecture}, the best of "
-        "the others, is trained to the end beside it"
+    chosen = ChosenNetwork(
+        trained.network,
+        trained.runtime,
+        None,
+        trained.steps,
+        rival=None if rival is None else Rival(rival, trained.score + LEAST_LEAD),
     )
-    try:
-        other = train(
-            compilation, ChosenNetwork(rival.network, rival.runtime, 1 - SHARE, rival.steps)
-        )
-    except TrainingDiverged as error:
-        context.reporter.say(f"  {rival.network.architecture}: left out: {error}")
-        return kept
-    after = dataclasses.replace(rival, quality=judging(context)(other.network))
-    return other if after.score > trained.score + LEAST_LEAD else kept
+    return with_training_before(chosen, trained.trained)

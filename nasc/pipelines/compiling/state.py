@@ -15,6 +15,7 @@ from nasc.networks.network import Network
 from nasc.package.measured_latency import MeasuredLatency, PredictedLatency
 from nasc.pipelines.options import Options
 from nasc.pipelines.result import Attempt
+from nasc.selection.successive_halving import TrainedCandidate
 from nasc.solver.problem import Limits, Solution
 
 
@@ -47,6 +48,19 @@ class Compilation:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """A network that is trained to the end once the one that it competes with holds its limits.
+
+    Attributes:
+        candidate: As the halving left it.
+        score: That its own has to be above then, to take the other one's place.
+    """
+
+    candidate: TrainedCandidate
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class ChosenNetwork:
     """A network to be measured, and what is left to be done to it.
 
@@ -61,6 +75,7 @@ class ChosenNetwork:
         trained_text: What that was on, in words.
         compared: Networks that were trained for a while before it was chosen; None where it was
             not searched.
+        rival: What may take its place after a training; None: nothing.
     """
 
     network: Network
@@ -72,6 +87,7 @@ class ChosenNetwork:
     trained_steps: int | None = None
     trained_text: str | None = None
     compared: tuple[Solution, ...] | None = None
+    rival: Rival | None = None
 
     @property
     def variant(self) -> Variant:

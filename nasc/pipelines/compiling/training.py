@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 from nasc.distillation.train import DistillConfig, distill_cached
+from nasc.errors import TrainingDiverged
 from nasc.pipelines.artifact_quality import ArtifactEvaluator
-from nasc.pipelines.compiling.state import ChosenNetwork, Compilation
+from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, Rival
 from nasc.pipelines.options import DISTILL_MINUTES
-from nasc.selection.successive_halving import SHARE
+from nasc.selection.successive_halving import SHARE, judging
 
 
 def budget(compilation: Compilation) -> tuple[DistillConfig, float | None]:
@@ -31,6 +32,8 @@ def finish(
     compilation: Compilation, chosen: ChosenNetwork, evaluator: ArtifactEvaluator
 ) -> ChosenNetwork:
     """Train and fine-tune what is not yet; the same network if nothing is left to do."""
+    if chosen.rival is not None:
+        chosen = trained_rival(compilation, chosen, chosen.rival) or chosen
     if chosen.train_share is not None:
         chosen = train(compilation, chosen)
     task = evaluator.task
@@ -39,6 +42,33 @@ def finish(
             tuned = task.finetune(chosen.network)
             chosen = dataclasses.replace(chosen, network=tuned)
     return chosen
+
+
+def trained_rival(
+    compilation: Compilation, chosen: ChosenNetwork, rival: Rival
+) -> ChosenNetwork | None:
+    """A network's rival with all of its training; None where it is not ahead after it."""
+    context, one = compilation.context, rival.candidate
+    context.reporter.say(
+        f"{chosen.network.architecture} comes trained; {one.network.architecture}, the best of "
+        "the others, is trained to the end beside it"
+    )
+    begun = ChosenNetwork(
+        one.network,
+        one.runtime,
+        1 - SHARE,
+        one.steps,
+        chosen.limits,
+        chosen.variants,
+        compared=chosen.compared,
+    )
+    try:
+        trained = train(compilation, begun)
+    except TrainingDiverged as error:
+        context.reporter.say(f"  {one.network.architecture}: left out: {error}")
+        return None
+    after = dataclasses.replace(one, quality=judging(context)(trained.network))
+    return trained if after.score > rival.score else None
 
 
 def train(compilation: Compilation, chosen: ChosenNetwork) -> ChosenNetwork:

@@ -1225,7 +1225,13 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     monkeypatch.setattr(
         steps, "finish", lambda *given: finished.append(finish(*given)) or finished[-1]
     )
+    measured: list[list[int]] = []
+    measure = steps.measure
+    monkeypatch.setattr(
+        steps, "measure", lambda *given: measured.append(list(trained)) or measure(*given)
+    )
     result = toy.compile(toy.device(), "came", limit_ms, distill_steps=distill_steps)
+    assert 18 not in measured[0], "trained to the end before it was known to hold its limits"
     record = result.manifest.training
     readme = (result.package / "README.md").read_text()
     said = "as it comes trained with nasc, 9,000 steps on prose of another time"
