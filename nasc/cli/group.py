@@ -61,7 +61,7 @@ _DIGITS = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 
-class Whole(click.IntRange):
+class _PlainDigits(click.ParamType[Any]):
     """A whole number in plain digits: int() also takes those of other scripts, and 1_000."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -71,7 +71,7 @@ class Whole(click.IntRange):
         return super().convert(value, param, ctx)
 
 
-class Number(click.FloatRange):
+class _PlainNumber(click.ParamType[Any]):
     """A finite number in plain digits."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -84,18 +84,34 @@ class Number(click.FloatRange):
         return super().convert(value, param, ctx)
 
 
+class Whole(_PlainDigits, click.IntRange):
+    """A whole number within bounds."""
+
+
+class Number(_PlainNumber, click.FloatRange):
+    """A number within bounds."""
+
+
+class AnyWhole(_PlainDigits, click.types.IntParamType):
+    """A whole number."""
+
+
+class AnyNumber(_PlainNumber, click.types.FloatParamType):
+    """A number."""
+
+
 def _strict(kind: click.ParamType[Any]) -> click.ParamType[Any]:
     """The same kind of option, of plain numbers only."""
-    if isinstance(kind, Whole | Number):
+    if isinstance(kind, _PlainDigits | _PlainNumber):
         return kind
     if isinstance(kind, click.IntRange):
         return Whole(kind.min, kind.max, kind.min_open, kind.max_open, kind.clamp)
     if isinstance(kind, click.FloatRange):
         return Number(kind.min, kind.max, kind.min_open, kind.max_open, kind.clamp)
     if kind is click.INT:
-        return Whole()
+        return AnyWhole()
     if kind is click.FLOAT:
-        return Number()
+        return AnyNumber()
     return kind
 
 

@@ -12,7 +12,7 @@ import click
 from device_profiles import named_devices
 from device_profiles.reading import shown
 from nasc import api
-from nasc.cli.group import Number, main
+from nasc.cli.group import AnyNumber, main
 from nasc.cli.options import (
     FORMATS,
     TaskName,
@@ -232,7 +232,7 @@ def _task(options: dict[str, Any]) -> TaskOptions | None:
 def _named_value(text: str) -> tuple[str, float]:
     name, _sep, value = text.partition("=")
     try:
-        return name, float(Number().convert(value, None, None))
+        return name, float(AnyNumber().convert(value, None, None))
     except click.BadParameter:
         raise click.BadParameter(
             f"{shown(text)}: write NAME=VALUE, as in pooled_cosine=0.9", param_hint="--min-quality"

@@ -52,6 +52,7 @@ def test_help_has_an_example_of_the_command(command: str, nasc: Callable[..., Re
     assert result.exit_code == 0
     assert f"Example: nasc {command}" in result.stdout
     assert "--json" in result.stdout
+    assert "None]" not in result.stdout, "a bound that there is not"
     assert nasc(command, "-h").stdout == result.stdout
 
 
