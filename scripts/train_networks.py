@@ -18,10 +18,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import random
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from nasc.context.text_source import MAX_CORPUS
 from nasc.data import Corpus, load_corpus
 from nasc.data.corpus import corpus_from_sentences
 from nasc.data.heldout import JUDGING_SENTENCES, judging_sentences
+from nasc.data.joined import joined
 from nasc.data.sources import Reading, describe, read_all
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.distillation.trained import TrainedNetwork, read_trained, write_trained
@@ -42,20 +42,6 @@ from nasc.tasks.squad import read_squad
 from nasc.teacher import Teacher, load_teacher
 from nasc.utils.files import cache_folder
 from nasc.utils.progress import Progress
-
-MOST_JOINED = 6
-"""Sentences in a text that is joined of them, of two at least: some are cut at 128 tokens."""
-
-
-def joined(sentences: Iterable[str], share: float, seed: int) -> Iterator[str]:
-    """Texts of one sentence and, to a share, of two to `MOST_JOINED` that follow each other.
-
-    Every sentence is in one of them: none that is held out is trained on within another.
-    """
-    rng, rest = random.Random(seed), iter(sentences)
-    for sentence in rest:
-        more = rng.randint(1, MOST_JOINED - 1) if rng.random() < share else 0
-        yield " ".join([sentence, *itertools.islice(rest, more)])
 
 
 def corpus_of(args: argparse.Namespace) -> Corpus:

@@ -75,12 +75,3 @@ def test_no_cache_is_recorded() -> None:
         "joined": 0.2,
         "before": {"command": without, "seed": 0},
     }
-
-
-def test_every_sentence_is_in_one_text() -> None:
-    sentences = [f"s{n}" for n in range(200)]
-    texts = list(SCRIPT["joined"](sentences, 0.3, 0))
-    assert " ".join(texts).split() == sentences
-    lengths = {len(text.split()) for text in texts}
-    assert lengths == set(range(1, SCRIPT["MOST_JOINED"] + 1))
-    assert list(SCRIPT["joined"](sentences, 0.0, 0)) == sentences
