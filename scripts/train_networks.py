@@ -56,7 +56,7 @@ def corpus_of(args: argparse.Namespace) -> Corpus:
         ),
         description=", ".join(
             [describe(source) for source in args.corpus]
-            + [f"{len(found):,} questions of {path.name}" for path, found in asked]
+            + [f"questions of {path.name}" for path, _ in asked]
         ),
         seed=args.seed,
         max_sentences=args.sentences,
@@ -79,6 +79,9 @@ def with_operations_left_out(network: Network, architecture: Architecture) -> Ne
 
     Of equal operations of a block the last ones stay. A block loses none or some, not all.
     """
+    ours, theirs = network.architecture, architecture
+    if (len(ours.blocks), ours.precision) != (len(theirs.blocks), theirs.precision):
+        return None
     gone: set[int] = set()
     before = 0
     for own, wanted in zip(network.architecture.blocks, architecture.blocks, strict=True):
@@ -100,7 +103,12 @@ def without_cache(recipe: Mapping[str, Any]) -> dict[str, Any]:
     What is trained does not depend on it.
     """
     words = iter(shlex.split(recipe["command"]))
-    kept = [word for word in words if word != "--cache" or not next(words, "")]
+    kept = []
+    for word in words:
+        if word == "--cache":
+            next(words, None)
+        elif not word.startswith("--cache="):
+            kept.append(word)
     before = {"before": without_cache(recipe["before"])} if "before" in recipe else {}
     return {**recipe, "command": shlex.join(kept), **before}
 
@@ -124,7 +132,7 @@ class Lines:
 
 def main() -> None:
     """Train, judge, store."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("networks", nargs="*", help="architectures of the supernet's space")
     parser.add_argument("--corpus", action="append", help="default: the text that comes with nasc")
     parser.add_argument("--steps", type=int, default=25_000)
@@ -205,10 +213,12 @@ def trained(
             "text_sha256": corpus.sha256,
             "command": shlex.join(["python", "scripts/train_networks.py", *sys.argv[1:]]),
         }
+        text = corpus.description
         if begun is not None:
             steps += begun.steps
             recipe["before"] = dict(begun.recipe)
-        yield TrainedNetwork(network, steps, corpus.description, recipe, scores)
+            text = text if begun.text == text else f"{begun.text}, then {text}"
+        yield TrainedNetwork(network, steps, text, recipe, scores)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ and the search runs again.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,13 @@ from nasc.pipelines.compiling.deciding import (
 )
 from nasc.pipelines.compiling.measuring import lower, measure
 from nasc.pipelines.compiling.packaging import package
-from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, ShippedNetwork, State
+from nasc.pipelines.compiling.state import (
+    ChosenNetwork,
+    Compilation,
+    MeasuredNetwork,
+    ShippedNetwork,
+    State,
+)
 from nasc.pipelines.compiling.training import finish
 from nasc.pipelines.result import CompileResult
 from nasc.tasks.retrieval import QUERIES, read_retrieval
@@ -68,6 +75,7 @@ def _measured(
 ) -> CompileResult:
     """The best network that holds its limits as measured on the device."""
     waiting: tuple[ChosenNetwork, Artifact] | None = None
+    held: MeasuredNetwork | None = None  # while another one, which may take its place, is measured
     parities: dict[Path, ParityReport] = {}
     while True:
         trained, repeats = waiting is not None, 0
@@ -84,13 +92,25 @@ def _measured(
             state = recorded(compilation, state, measured, not found.over, note)
             measured, state = measure(compilation, state, chosen, measured.artifact)
             repeats += 1
-        accepted, state = accept(compilation, state, measured)
+        found = check_measured(compilation, state, measured)
+        accepted: MeasuredNetwork | None
+        if held is not None and found.tighter:
+            state = recorded(compilation, state, measured, not found.over, found.note)
+            compilation.context.reporter.say(f"{measured.chosen}: {found.note}; left out")
+            accepted = held
+        else:
+            accepted, state = accept(compilation, state, measured)
+        held = None
         if accepted is None:
             if state.fallback is not measured:  # its files may be large
                 measured.artifact.remove()
             continue
         finished = finish(compilation, accepted.chosen, evaluator)
         ships = finished is accepted.chosen
+        if finished.network.architecture != accepted.network.architecture:
+            held = dataclasses.replace(
+                accepted, chosen=dataclasses.replace(accepted.chosen, rival=None)
+            )
         artifact = accepted.artifact if ships else lower(compilation, finished, folder)
         parity = parities.get(artifact.path)
         if parity is None:

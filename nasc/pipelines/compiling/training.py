@@ -40,7 +40,7 @@ def finish(
     if task is not None and chosen.network.head != task.options.head:
         with compilation.context.timed("fine-tune"):
             tuned = task.finetune(chosen.network)
-            chosen = dataclasses.replace(chosen, network=tuned)
+            chosen = dataclasses.replace(chosen, network=tuned, rival=None)
     return chosen
 
 

@@ -73,7 +73,7 @@ def train(arguments: Sequence[str], folder: Path) -> Path:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *arguments, "--output", "networks.safetensors"],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache")},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "NASC_CACHE": str(folder / "cache")},
         capture_output=True,
         text=True,
         timeout=600,
@@ -98,3 +98,18 @@ def test_the_recorded_command_gives_the_same_file_twice(
     found = {f.network.architecture: f for f in read_trained(one, teacher)}
     assert last.network.architecture in found
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_training_goes_on_with_an_operation_less(
+    teacher: Teacher, texts: Mapping[str, str], tmp_path: Path
+) -> None:
+    """All of its steps and texts are told, and how it was trained before."""
+    first = shipped_networks(teacher)[0]
+    less = "192: M | 192: F | 256: F M"
+    assert str(first.network.architecture).startswith(less + " F")
+    arguments = ["--corpus", texts["--corpus"], "--start", texts["--start"], "--steps", "2", less]
+    (found,) = read_trained(train(arguments, tmp_path / "less"), teacher)
+    assert str(found.network.architecture).split(" @ ")[0] == less
+    assert found.steps == first.steps + 2
+    assert found.text == f"{first.text}, then corpus.txt"
+    assert found.recipe["before"] == first.recipe

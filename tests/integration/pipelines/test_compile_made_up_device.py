@@ -1253,6 +1253,44 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     assert verify_package(result.package, measure=False).ok
 
 
+def test_a_rival_that_misses_the_limits_leaves_what_comes_trained_in_place(
+    toy: Toy, limit_ms: float, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, teacher = toy.space, toy.teacher
+    supernet = Supernet(space, teacher)
+    batch = teacher.tokenize([" ".join(WORDS)]).batch(range(1))
+    initialize(supernet, batch.input_ids, batch.attention_mask, 0)
+    network = supernet.extract(space.parse("16: M F | 16: F"))
+    about = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
+    monkeypatch.setattr(RunInputs, "trained_networks", (about,))
+    monkeypatch.setattr(Settings, "has_own_text", False)
+    monkeypatch.setattr(
+        halving.TrainedCandidate,
+        "score",
+        property(lambda one: 1.0 if one.trained is not None else 2.0 * (trained[-1:] == [18])),
+    )
+    monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 2.0)
+    monkeypatch.setattr(halving, "pruned_teacher", lambda *given: None)  # takes that cosine, too
+    check = steps.check_measured
+
+    def misses(compilation: Any, state: Any, measured: Any) -> Any:
+        found = check(compilation, state, measured)
+        if 18 not in trained:
+            return found
+        return dataclasses.replace(found, tighter={"latency_ms": 0.1}, over=True, note="too slow")
+
+    monkeypatch.setattr(steps, "check_measured", misses)
+    result = toy.compile(toy.device(), "missed", limit_ms, distill_steps=20)
+    assert trained[-1] == 18
+    assert result.manifest.architecture.blocks == network.architecture.blocks
+    assert result.manifest.training.trained_steps == 9_000
+    kept, missed = result.attempts
+    assert (kept.met, missed.met) == (True, False)
+    assert kept.architecture == str(result.manifest.architecture)
+    assert missed.note == "too slow"
+    assert verify_package(result.package, measure=False).ok
+
+
 def test_what_comes_trained_does_not_enter_out_of_the_supernet_too(
     toy: Toy, limit_ms: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

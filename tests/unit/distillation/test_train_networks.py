@@ -55,6 +55,7 @@ def test_operations_are_left_out_where_they_stand(
         "16: F F F | 32: M F",
         "16: F M F | 32: M F F",
         "16: F M F | skip",
+        "16: F M F | 32: M F @ int8",
     ],
 )
 def test_another_network_is_none_with_operations_left_out(
@@ -63,10 +64,9 @@ def test_another_network_is_none_with_operations_left_out(
     assert SCRIPT["with_operations_left_out"](network, space.parse(wanted)) is None
 
 
-def test_no_cache_is_recorded() -> None:
-    command = (
-        "python scripts/train_networks.py --steps 3 --cache /x/y --output a.safetensors '16: F'"
-    )
+@pytest.mark.parametrize("cache", ["--cache /x/y", "--cache=/x/y", "--cache ''"])
+def test_no_cache_is_recorded(cache: str) -> None:
+    command = f"python scripts/train_networks.py --steps 3 {cache} --output a.safetensors '16: F'"
     before = {"command": command, "seed": 0}
     found = SCRIPT["without_cache"]({"command": command, "joined": 0.2, "before": before})
     without = "python scripts/train_networks.py --steps 3 --output a.safetensors '16: F'"
