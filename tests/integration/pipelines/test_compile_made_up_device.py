@@ -1178,11 +1178,11 @@ def test_the_training_of_the_halving_counts_for_the_budget(
         (0, True, (0.0, 0.0), "as it came"),
         (5, True, (0.0, 0.0), "trained on"),
         (20, True, (0.0, 0.0), "trained on"),
-        (20, False, (0.0, 0.5), "as it came"),
-        (20, False, (0.0, 1 + LEAST_LEAD / 2), "as it came"),
-        (20, False, (1 + LEAST_LEAD / 2, 1 + LEAST_LEAD / 2), "as it came"),
-        (20, False, (0.0, 2.0), "the rival"),
-        (20, False, (1.5, 2.0), "the rival"),
+        (20, False, (0.0, 0.4), "as it came"),
+        (20, False, (0.0, 0.5 + LEAST_LEAD / 3), "as it came"),
+        (20, False, (0.5 + LEAST_LEAD / 3, 0.5 + LEAST_LEAD / 3), "as it came"),
+        (20, False, (0.0, 0.51 + LEAST_LEAD / 2), "the rival"),
+        (20, False, (0.8, 0.9), "the rival"),
     ],
 )
 def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
@@ -1212,7 +1212,7 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
 
     def score(one: halving.TrainedCandidate) -> float:
         if one.trained is not None:
-            return 1.0
+            return 0.5
         return rival_scores[trained[-1:] == [18]]
 
     monkeypatch.setattr(halving.TrainedCandidate, "score", property(score))
