@@ -95,24 +95,20 @@ RECIPES = {
 class Taught:
     """Batches of texts with the teacher's vectors, in a recipe's order."""
 
-    def __init__(
-        self, tokens: Tokens, vectors: Tensor, places: NDArray[np.int64], recipe: Recipe, size: int
-    ) -> None:
+    def __init__(self, tokens: Tokens, vectors: Tensor, recipe: Recipe, size: int) -> None:
         self.tokens, self.vectors = tokens, vectors
-        self._order = self._batches(places, recipe, size)
+        self._order = self._batches(recipe, size)
 
     def at(self, step: int) -> tuple[Batch, Tensor]:
         """The batch of the next step: `distill` asks for them one after the other."""
         rows = next(self._order)
         return self.tokens.batch(torch.from_numpy(rows)), self.vectors[rows]
 
-    def _batches(
-        self, places: NDArray[np.int64], recipe: Recipe, size: int
-    ) -> Iterator[NDArray[np.int64]]:
+    def _batches(self, recipe: Recipe, size: int) -> Iterator[NDArray[np.int64]]:
         lengths = self.tokens.lengths.numpy()
         for number in itertools.count():
             rng = np.random.default_rng(number)
-            shuffled = rng.permutation(places)
+            shuffled = rng.permutation(len(lengths))
             if recipe.neighbours:
                 parts = np.array_split(shuffled, -(-len(shuffled) // AMONG))
                 groups = [group for part in parts for group in self._close(part)]
@@ -232,22 +228,22 @@ def main() -> None:
     for seed, kind in itertools.product(args.seeds, args.recipes):
         recipe = RECIPES[kind]
         count = args.steps * config.batch_size // recipe.passes
-        shares = {"questions": round(count * recipe.questions)}
+        asking = round(count * recipe.questions)
         sentences = read_all(args.corpus, Reading())
         plain = corpus_from_sentences(
             joined(sentences, recipe.joined, seed),
             description="",
             seed=seed,
-            max_sentences=count - shares["questions"],
+            max_sentences=count - asking,
         ).train
-        drawn = np.random.default_rng(seed).permutation(len(questions))[: shares["questions"]]
+        drawn = np.random.default_rng(seed).permutation(len(questions))[:asking]
         texts = [*plain, *(questions[n] for n in drawn)]
         new = [text for text in dict.fromkeys(texts) if text not in vectors]
         vectors.update(zip(new, teacher_vectors(teacher, new), strict=True) if new else ())
         tokens = teacher.tokenize(texts, max_length=TRAIN_LENGTH)
         known = torch.from_numpy(np.stack([vectors[text] for text in texts]))
         for name in names:
-            taught = Taught(tokens, known, np.arange(len(texts)), recipe, config.batch_size)
+            taught = Taught(tokens, known, recipe, config.batch_size)
             begin = time.process_time()
             after = trained(
                 networks[name], teacher, taught, dataclasses.replace(config, seed=seed), recipe
