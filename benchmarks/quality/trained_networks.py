@@ -16,38 +16,27 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from nasc.data.corpus import load_corpus
 from nasc.data.heldout import scored_sentences
 from nasc.distillation.train import DistillConfig, batches_of, distill
 from nasc.distillation.trained import shipped_networks
 from nasc.evaluation.agreement import compare
-from nasc.evaluation.retrieval import ranking_ndcg
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.networks.network import Network
 from nasc.supernet.shipped import load_shipped_supernet
-from nasc.tasks.retrieval import read_retrieval, retrieval_places, retrieval_scores
-from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import load_teacher
 
-SENTENCES = 512
-
-Vectors = NDArray[np.float32]
-Encode = Callable[[Sequence[Any]], Vectors]
+sys.path.append(str(Path(__file__).parents[1]))
+from judging import Encode, Judging, add_judging_options
 
 
 def main() -> None:
     """Judge, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--squad", required=True)
-    parser.add_argument("--sts", required=True)
-    parser.add_argument("--text", required=True)
-    parser.add_argument("--queries", type=int, default=2_000)
+    add_judging_options(parser)
     parser.add_argument("--networks", nargs="+", default=[], help="others of the supernet's space")
     parser.add_argument("--only", action="store_true", help="those of --networks alone")
     parser.add_argument("--steps", type=int, default=0)
@@ -55,31 +44,15 @@ def main() -> None:
     args = parser.parse_args()
     teacher = load_teacher()
     supernet = load_shipped_supernet(teacher)
-    asked, pairs = read_retrieval(args.squad, args.queries), read_sts(args.sts)
-    sentences = load_corpus(args.text, seed=0).heldout[:SENTENCES]
-
-    def whole(texts: Sequence[Any]) -> Vectors:
-        return teacher_vectors(teacher, texts)
-
-    wanted = whole(sentences)
+    judging = Judging(teacher, args)
     deciding = scored_sentences(load_corpus(None, seed=0))
-    wanted_deciding = whole(deciding)
+    wanted_deciding = teacher_vectors(teacher, deciding)
     rows: list[dict[str, Any]] = []
 
     def judge(network: str, kind: str, steps: int, encode: Encode) -> None:
-        places = retrieval_places(asked, encode(asked.questions), encode(asked.paragraphs))
-        found = encode(sentences)
-        agreement = compare(wanted, found)
-        scores: dict[str, float] = {
-            "mrr_at_10": retrieval_scores(asked, places)["mrr_at_10"].value,
-            "ranking_ndcg": ranking_ndcg(wanted, found),
-            "similarity": agreement.similarity_spearman,
-            "cosine": agreement.pooled_cosine,
-            "sts_spearman": evaluate_sts(encode, pairs),
-            "decides": compare(wanted_deciding, encode(deciding)).mean,
-        }
+        decides = round(float(compare(wanted_deciding, encode(deciding)).mean), 4)
         about = {"network": network, "kind": kind, "steps": steps}
-        rows.append(about | {name: round(float(value), 4) for name, value in scores.items()})
+        rows.append(about | judging(encode) | {"decides": decides})
         print(rows[-1], file=sys.stderr, flush=True)
 
     def judge_network(kind: str, steps: int, network: Network) -> None:
@@ -94,7 +67,7 @@ def main() -> None:
             about = f"{kind}, then on {corpus.description}"
             judge(name, about, args.steps, lambda texts, n=after: pooled_vectors(teacher, n, texts))
 
-    judge("teacher", "teacher", 0, whole)
+    judge("teacher", "teacher", 0, lambda texts: teacher_vectors(teacher, texts))
     trained = () if args.only else shipped_networks(teacher)
     others = [supernet.space.parse(text) for text in args.networks]
     for architecture in [one.network.architecture for one in trained] + others:

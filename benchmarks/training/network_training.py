@@ -1,9 +1,11 @@
-"""What texts, losses and trained words bring to a network that comes trained with nasc.
+"""What texts, losses, trained words and shapes bring to networks that are trained by themselves.
 
-Each recipe trains it further for as many steps, from the same start and with the loss of vectors
-and similarities that it was trained by. Texts are sentences, several joined, and the questions of
+Each recipe trains a network for as many steps, with the loss of vectors and similarities that those
+that come with nasc were trained by. Texts are sentences, several joined, and the questions of
 SQuAD's training file, in the shares that the recipe names; the teacher is asked for the vector of
-each once.
+each once. A network is one of the file, an architecture out of the supernet (``supernet: ...``),
+all layers of the teacher at one smaller hidden size (``narrow 224``) or some of them as they are
+(``layers 1 6``).
 
 ``neighbours`` makes batches of texts whose teacher's vectors are close, eight at a time, so that
 similarities within a batch are not all near 0. ``queue`` adds the divergence of the softmax of
@@ -11,9 +13,9 @@ similarities with 8,192 vectors of the teacher (rank distillation: Fang et al., 
 Equation 2, with a temperature of 0.05), the text itself left out. ``words`` trains the embedding's
 rows, too.
 
-    OMP_NUM_THREADS=1 python benchmarks/training/trained_further.py --corpus wiki-en/train-00.txt.gz
-        --questions train-v1.1.json --squad dev-v1.1.json --sts STS-B/dev.tsv.gz
-        --text wikitext-2/valid.txt.gz > trained_further.json
+    OMP_NUM_THREADS=1 python benchmarks/training/network_training.py
+        --corpus wiki-en/train-00.txt.gz --questions train-v1.1.json --squad dev-v1.1.json
+        --sts STS-B/dev.tsv.gz --text wikitext-2/valid.txt.gz > network_training.json
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -43,21 +45,22 @@ from nasc.data.tokens import Batch, Tokens
 from nasc.distillation import train as training
 from nasc.distillation.train import DistillConfig, distill, distill_loss
 from nasc.distillation.trained import FOLDER, read_trained
-from nasc.evaluation.agreement import compare
-from nasc.evaluation.retrieval import ranking_ndcg
-from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
+from nasc.errors import UsageError
+from nasc.evaluation.torch_vectors import teacher_vectors
 from nasc.networks.from_teacher import is_the_teachers
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, pool
 from nasc.supernet.batches import TrainBatches
+from nasc.supernet.shipped import load_shipped_supernet
+from nasc.supernet.teacher_narrowing import narrowed_network
+from nasc.supernet.teacher_pruning import pruned_network
 from nasc.supernet.train import TRAIN_LENGTH
-from nasc.tasks.retrieval import read_retrieval, retrieval_places, retrieval_scores
 from nasc.tasks.squad import read_squad
-from nasc.tasks.sts import evaluate_sts, read_sts
 from nasc.teacher import Teacher, load_teacher
 
-SENTENCES = 512
-QUERIES = 2_000
+sys.path.append(str(Path(__file__).parents[1]))
+from judging import Judging, add_judging_options
+
 BUCKET = 50
 """Batches among which texts are sorted by length."""
 
@@ -170,14 +173,37 @@ def trained(
         return distill(network, teacher, unused, config)[0]
 
 
+def network_of(name: str, teacher: Teacher, held: Mapping[str, Network]) -> Network:
+    """Where a training starts: a network by its name in the words of this file's head.
+
+    Raises:
+        UsageError: If there is no such network.
+    """
+    if name in held:
+        return held[name]
+    kind, _, rest = name.partition(" ")
+    supernet = load_shipped_supernet(teacher)
+    if kind == "supernet:":
+        return supernet.extract(supernet.space.parse(rest))
+    numbers = [int(word) for word in rest.split() if word.isdecimal()]
+    if kind == "narrow" and len(numbers) == 1:
+        texts = load_corpus(None, seed=0).train
+        return narrowed_network(teacher, numbers[0], texts, "fp32", teacher.head())
+    if kind == "layers" and numbers:
+        kept = tuple(n // 2 + 1 in numbers for n in range(2 * teacher.geometry.layers))
+        return pruned_network(teacher, supernet.space, kept, "fp32", teacher.head())
+    raise UsageError(
+        f"no network {name!r}: give one of {', '.join(held)}, or 'supernet: ARCHITECTURE', "
+        "'narrow SIZE' or 'layers NUMBER ...'"
+    )
+
+
 def main() -> None:
     """Train, judge, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", action="append", required=True)
-    parser.add_argument("--questions", required=True, help="a file of SQuAD to train on")
-    parser.add_argument("--squad", required=True, help="another one to judge by")
-    parser.add_argument("--sts", required=True)
-    parser.add_argument("--text", required=True, help="text of another source to judge by")
+    parser.add_argument("--questions", required=True, help="a file of SQuAD v1.1 to train on")
+    add_judging_options(parser)
     parser.add_argument("--start", type=Path, default=next(FOLDER.glob("minilm-l6.safetensors")))
     parser.add_argument("--networks", nargs="+", help="default: all of --start")
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
@@ -186,42 +212,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()
     teacher = load_teacher()
-    asked, pairs = read_retrieval(args.squad, QUERIES), read_sts(args.sts)
-    judged = load_corpus(args.text, seed=0).heldout[:SENTENCES]
-    wanted = teacher_vectors(teacher, judged)
-    networks = {
+    judging = Judging(teacher, args)
+    held = {
         str(one.network.architecture).split(" @ ")[0]: one.network
         for one in read_trained(args.start, teacher)
     }
-    unknown = [name for name in args.networks or () if name not in networks]
-    if unknown:
-        parser.error(f"{args.start} holds no {', no '.join(unknown)}, but {', '.join(networks)}")
-
-    def scores(network: Network) -> dict[str, float]:
-        def encode(texts: Sequence[Any]) -> NDArray[np.float32]:
-            return pooled_vectors(teacher, network, texts)
-
-        places = retrieval_places(asked, encode(asked.questions), encode(asked.paragraphs))
-        found = encode(judged)
-        agreement = compare(wanted, found)
-        rows = {
-            "mrr_at_10": retrieval_scores(asked, places)["mrr_at_10"].value,
-            "ranking_ndcg": ranking_ndcg(wanted, found),
-            "similarity": agreement.similarity_spearman,
-            "cosine": agreement.pooled_cosine,
-            "sts_spearman": evaluate_sts(encode, pairs),
-        }
-        return {name: round(float(value), 4) for name, value in rows.items()}
-
+    names = args.networks or list(held)
+    networks = {name: network_of(name, teacher, held) for name in names}
     rows: list[dict[str, Any]] = []
 
     def tell(**row: Any) -> None:
         rows.append(row)
         print(json.dumps(row), file=sys.stderr, flush=True)
 
-    names = args.networks or list(networks)
-    for name in names:
-        tell(network=name, recipe="as it comes", **scores(networks[name]))
+    for name, network in networks.items():
+        tell(network=name, recipe="none", **judging.network(network))
     config = DistillConfig(args.steps, learning_rate=args.learning_rate, hidden_weight=0.0)
     questions = [one.question.strip() for one in read_squad(args.questions)]
     vectors: dict[str, NDArray[np.float32]] = {}
@@ -242,15 +247,14 @@ def main() -> None:
         vectors.update(zip(new, teacher_vectors(teacher, new), strict=True) if new else ())
         tokens = teacher.tokenize(texts, max_length=TRAIN_LENGTH)
         known = torch.from_numpy(np.stack([vectors[text] for text in texts]))
-        for name in names:
+        for name, network in networks.items():
             taught = Taught(tokens, known, recipe, config.batch_size)
             begin = time.process_time()
-            after = trained(
-                networks[name], teacher, taught, dataclasses.replace(config, seed=seed), recipe
-            )
+            seeded = dataclasses.replace(config, seed=seed)
+            after = trained(network, teacher, taught, seeded, recipe)
             cpu_s = round(time.process_time() - begin)
-            tell(network=name, recipe=kind, seed=seed, cpu_s=cpu_s, **scores(after))
-    found = {"benchmark": "trained_further", "steps": args.steps, "rows": rows}
+            tell(network=name, recipe=kind, seed=seed, cpu_s=cpu_s, **judging.network(after))
+    found = {"benchmark": "network_training", "steps": args.steps, "rows": rows}
     json.dump(found, sys.stdout, indent=1)
 
 
