@@ -3,7 +3,7 @@
 Each as the supernet gives it and as it comes trained, in float32 (its weights as they are stored,
 in int8), and the teacher: question to paragraph on SQuAD, agreement with the teacher on held-out
 sentences of a text that no training saw, and what decides between networks when no text is named:
-the mean of cosine and similarity on the held-out articles of nasc's own text. With `--steps` also
+the mean of similarity and ranking on the held-out articles of nasc's own text. With `--steps` also
 after so many steps of the distillation that `nasc compile` does, on the text that comes with nasc
 and on those of `--on`.
 
@@ -50,7 +50,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
 
     def judge(network: str, kind: str, steps: int, encode: Encode) -> None:
-        decides = round(float(compare(wanted_deciding, encode(deciding)).mean), 4)
+        agreement = compare(wanted_deciding, encode(deciding))
+        decides = round(agreement.decides(teacher.head()), 4)
         about = {"network": network, "kind": kind, "steps": steps}
         rows.append(about | judging(encode) | {"decides": decides})
         print(rows[-1], file=sys.stderr, flush=True)

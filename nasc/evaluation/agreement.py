@@ -36,10 +36,20 @@ class Quality:
     ranking_ndcg: float
     sentences: int
 
-    @property
-    def mean(self) -> float:
-        """Of cosine and similarity: what decides between networks."""
-        return (self.pooled_cosine + self.similarity_spearman) / 2
+    def decides(self, head: str) -> float:
+        """What decides between networks; 1 is the best.
+
+        Of vectors the mean of similarity and ranking, which texts are found and grouped by: the
+        cosine favours few wide operations over many narrow ones that rank texts more truly
+        (docs/quality.md). Of scores, whose rows have no neighbours to find, the mean of cosine and
+        similarity.
+
+        Args:
+            head: Of the network, see `nasc.architecture.heads`.
+        """
+        scores = gives_scores(head) or scores_tokens(head)
+        other = self.pooled_cosine if scores else self.ranking_ndcg
+        return (self.similarity_spearman + other) / 2
 
 
 @dataclass(frozen=True, slots=True)

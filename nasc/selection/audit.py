@@ -253,5 +253,6 @@ def _qualities(context: RunContext, networks: Sequence[Architecture], steps: int
                 cache_dir=context.cache,
                 reporter=Silent(),
             )
-        found.append(compare(wanted, pooled_vectors(context.teacher, network, sentences)).mean)
+        quality = compare(wanted, pooled_vectors(context.teacher, network, sentences))
+        found.append(quality.decides(network.head))
     return found

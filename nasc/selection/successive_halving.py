@@ -46,7 +46,7 @@ SHARE = 0.1
 the others got comes on top."""
 
 MOST_TRAINED = 2
-"""Networks that come trained and enter: those with the least true loss."""
+"""Networks that come trained and enter: those that would ship with the best score."""
 
 KIND_CANDIDATES = 32
 """Networks of each kind whose true loss is taken roughly."""
@@ -93,8 +93,8 @@ class TrainedCandidate:
 
     @property
     def score(self) -> float:
-        """What decides: the mean of both figures that a package reports, as it would ship."""
-        return self.quality.mean - self.variant_loss
+        """What decides (`nasc.evaluation.agreement.Quality.decides`), as it would ship."""
+        return self.quality.decides(self.network.head) - self.variant_loss
 
 
 def restricted(problem: Problem, fits: Callable[[Block], bool]) -> Problem | None:
@@ -186,21 +186,24 @@ def trained_networks(
     context: RunContext, limits: Limits, variants: Sequence[Variant]
 ) -> list[Candidate]:
     """The best that come trained with nasc and fit, each in the truest variant in which it does."""
-    found: list[Candidate] = []
+    found: list[tuple[float, Candidate]] = []
     if not context.inputs.trained_networks:
-        return found
+        return []
     lost = context.supernet.measure_variant_loss
     sentences = scored_sentences(context.corpus)
     wanted = teacher_vectors(context.teacher, sentences)
+    documents = context.inputs.document_vectors(sentences, wanted)
     for one in context.inputs.trained_networks:
         solution = truest(context, one.network.architecture, limits, variants, lost)
         if solution is None:
             continue
         network = one.network.with_precision(solution.architecture.precision)
-        loss = 1 - pooled_cosine(wanted, _vectors(context, network, sentences))
-        ranked = Ranked(solution, loss + lost(solution.variant), 0)
-        found.append(Candidate(ranked, network, one))
-    return sorted(found, key=lambda one: one.ranked.true_loss)[:MOST_TRAINED]
+        quality = compare(wanted, _vectors(context, network, sentences), documents)
+        more = lost(solution.variant)
+        ranked = Ranked(solution, 1 - quality.pooled_cosine + more, 0)
+        found.append((quality.decides(network.head) - more, Candidate(ranked, network, one)))
+    found.sort(key=lambda one: -one[0])
+    return [candidate for _, candidate in found[:MOST_TRAINED]]
 
 
 def pruned_teacher(
@@ -278,7 +281,7 @@ def judging(context: RunContext) -> Callable[[Network], Quality]:
         found = compare(wanted, _vectors(context, network, sentences), documents)
         context.reporter.say(
             f"  {network.architecture}: pooled cosine {found.pooled_cosine:.4f}, "
-            f"similarity {found.similarity_spearman:.4f}"
+            f"similarity {found.similarity_spearman:.4f}, ranking {found.ranking_ndcg:.4f}"
         )
         return found
 
@@ -288,7 +291,7 @@ def judging(context: RunContext) -> Callable[[Network], Quality]:
 def run_halving(
     context: RunContext,
     entered: Sequence[Candidate],
-    config: DistillConfig,
+    config: DistillConfig | None,
     seconds: float | None,
     all_train: bool = True,
 ) -> list[TrainedCandidate]:
@@ -299,7 +302,7 @@ def run_halving(
     Args:
         context: Teacher, text, supernet and cache.
         entered: At least one.
-        config: Of the whole training.
+        config: Of the whole training; None trains none.
         seconds: Of the whole training; None counts the steps of `config`.
         all_train: Whether networks that come trained are trained, too.
 
@@ -313,7 +316,8 @@ def run_halving(
         architecture, network = one.network.architecture, one.network
         progress(place, len(entered), str(architecture))
         steps = 0
-        if not architecture.is_teacher and (all_train or one.trained is None):
+        learns = not architecture.is_teacher and (all_train or one.trained is None)
+        if config is not None and learns:
             try:
                 network, steps = distill_cached(
                     network,

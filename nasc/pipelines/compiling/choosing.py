@@ -88,31 +88,27 @@ def choose(compilation: Compilation, state: State) -> ChosenNetwork:
 
 
 def search(compilation: Compilation, state: State) -> ChosenNetwork:
-    """The best network by successive halving where time allows, else by its untrained loss."""
+    """The best network by successive halving; where there is no time for it, all as they are."""
     context = compilation.context
     config, seconds = budget(compilation)
     entered = candidates(context, state.limits, state.variants)
     # Text that nobody asked for makes a network that comes trained no better (docs/quality.md),
     # unless it is to learn what it was not trained for: queries against the teacher's documents.
     all_train = context.settings.has_own_text or context.settings.query_only
-    if not has_halving(compilation):
-        best = min(entered, key=lambda e: e.ranked.true_loss)
-        chosen = ChosenNetwork(best.network, best.ranked.solution.runtime, 1.0)
-        if best.trained is not None:
-            chosen = with_training_before(chosen, best.trained)
+    halving = has_halving(compilation)
+    with context.timed("halving"):
+        compared = run_halving(context, entered, config if halving else None, seconds, all_train)
+    won = compared[0]
+    trained = next((one for one in compared if one.trained is not None), None)
+    if halving and trained is not None and not all_train:
+        chosen = trained_beside_rival(trained, compared)
+    else:
+        left = 1 - SHARE if halving else 1.0
+        chosen = ChosenNetwork(won.network, won.runtime, left, won.steps)
+        if won.trained is not None:
+            chosen = with_training_before(chosen, won.trained)
             if not all_train or not (seconds or config.steps):
                 chosen = dataclasses.replace(chosen, train_share=None)
-    else:
-        with context.timed("halving"):
-            compared = run_halving(context, entered, config, seconds, all_train)
-        won = compared[0]
-        trained = next((one for one in compared if one.trained is not None), None)
-        if trained is not None and not all_train:
-            chosen = trained_beside_rival(trained, compared)
-        else:
-            chosen = ChosenNetwork(won.network, won.runtime, 1 - SHARE, won.steps)
-            if won.trained is not None:
-                chosen = with_training_before(chosen, won.trained)
     if chosen.network.architecture.is_teacher:
         chosen = dataclasses.replace(chosen, train_share=None)
     return dataclasses.replace(

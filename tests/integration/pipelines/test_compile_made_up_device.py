@@ -1216,8 +1216,6 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
         return rival_scores[trained[-1:] == [18]]
 
     monkeypatch.setattr(halving.TrainedCandidate, "score", property(score))
-    monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 2.0)
-    monkeypatch.setattr(halving, "pruned_teacher", lambda *given: None)  # takes that cosine, too
     if not own_text:
         monkeypatch.setattr(Settings, "has_own_text", False)
     finished: list[Any] = []
@@ -1269,8 +1267,6 @@ def test_a_rival_that_misses_the_limits_leaves_what_comes_trained_in_place(
         "score",
         property(lambda one: 1.0 if one.trained is not None else 2.0 * (trained[-1:] == [18])),
     )
-    monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 2.0)
-    monkeypatch.setattr(halving, "pruned_teacher", lambda *given: None)  # takes that cosine, too
     check = steps.check_measured
 
     def misses(compilation: Any, state: Any, measured: Any) -> Any:

@@ -100,3 +100,17 @@ def test_exact_values_of_queries() -> None:
     cosine = [[a[i] @ unit[2][j] for i in range(3) for j in range(3) if i != j] for a in unit[:2]]
     expected = spearmanr(*cosine).statistic
     assert agreement.similarity_spearman(teacher, student, found) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("head", "wanted"),
+    [
+        ("embed", 0.5),
+        ("embed-cls-dense8tanh", 0.5),
+        ("scores-cls-dense2identity-unscaled", 0.8),
+        ("tokens-dense9identity-unscaled", 0.8),
+    ],
+)
+def test_rankings_decide_but_of_scores_the_cosine(head: str, wanted: float) -> None:
+    quality = agreement.Quality(0.9, 0.7, 0.3, 40)
+    assert quality.decides(head) == pytest.approx(wanted)

@@ -151,6 +151,16 @@ def test_what_comes_trained_is_trained_too_where_all_are(
     assert (lost.trained, lost.steps) == (None, 7)
 
 
+def test_without_time_networks_are_compared_as_they_are(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(halving, "distill_cached", lambda *given, **more: pytest.fail("trained"))
+    long, short = candidates()
+    won, lost = run_halving(context, [long, short], None, 60.0)
+    assert [one.network for one in (won, lost)] == [short.network, long.network]
+    assert (won.steps, lost.steps) == (0, 0)
+
+
 def test_the_trained_networks_that_agree_best_enter(
     context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,16 +173,18 @@ def test_the_trained_networks_that_agree_best_enter(
             architecture=architecture, variant=FP32
         ),
     )
-    cosines = {0.1: 0.5, 0.2: 0.9, 0.3: 0.7}
+    rankings = {0.1: 0.5, 0.2: 0.9, 0.3: 0.7}
     monkeypatch.setattr(
         halving, "pooled_vectors", lambda teacher, network, sentences, **more: network
     )
     monkeypatch.setattr(
-        halving, "pooled_cosine", lambda wanted, found: cosines[found.layer_norm_eps]
+        halving,
+        "compare",
+        lambda wanted, found, documents: Quality(0.5, 0.5, rankings[found.layer_norm_eps], 2),
     )
     context.inputs.trained_networks = tuple(
         TrainedNetwork(dataclasses.replace(network, layer_norm_eps=eps), 1, "a text", {}, {})
-        for eps in cosines
+        for eps in rankings
     )
     found = halving.trained_networks(context, Limits(), [FP32])
     assert [one.network.layer_norm_eps for one in found] == [0.2, 0.3]
@@ -193,7 +205,8 @@ def test_trained_networks_enter_where_they_fit_and_as_true_as_they_do(
         return SimpleNamespace(architecture=found, variant=variant)
 
     monkeypatch.setattr(problems, "fastest", fastest)
-    monkeypatch.setattr(halving, "pooled_cosine", lambda wanted, found: 0.75)
+    quality = Quality(0.75, 0.5, 0.5, 2)
+    monkeypatch.setattr(halving, "compare", lambda wanted, found, documents: quality)
     network = candidates()[0].network
     about = TrainedNetwork(network, 9_000, "a text", {}, {})
     context.inputs.trained_networks = (about,)
