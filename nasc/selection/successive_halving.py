@@ -1,8 +1,8 @@
 """Which network to train to the end: a short training of a few that differ in kind.
 
-The loss of an untrained network says little about what training makes of it: narrow and
-deep networks start closer to the teacher, wide and shallow ones learn faster, and an error of the
-last block shows most before training, not after it. So the best of each kind of depth and
+The loss of an untrained network says little about what training makes of it: wide and
+shallow ones learn its directions faster, narrow and deep ones rank texts more truly, and an error
+of the last block shows most before training, not after it. So the best of each kind of depth and
 the best without blocks of the teacher, by the predicted loss and as if all positions were equally
 sensitive, the best pruned teacher, and the teacher narrowed to one hidden size, are trained for a
 part of the budget, as in successive halving (Jamieson and Talwalkar, AISTATS 2016), and the one
@@ -27,7 +27,7 @@ from nasc.data.texts import Text
 from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.distillation.trained import TrainedNetwork
 from nasc.errors import InfeasibleLimits, TrainingDiverged
-from nasc.evaluation.agreement import Quality, compare, pooled_cosine
+from nasc.evaluation.agreement import Quality, compare
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.networks.network import Network
 from nasc.selection.problems import at_equal_quality, priced, problem_of, truest
@@ -48,6 +48,10 @@ the others got comes on top."""
 MOST_TRAINED = 2
 """Networks that come trained and enter: those that would ship with the best score."""
 
+MOST_SEARCHED = 6
+"""Networks of the searches that enter: those with the best score before training. Each takes a
+tenth of the training's time."""
+
 KIND_CANDIDATES = 32
 """Networks of each kind whose true loss is taken roughly."""
 
@@ -60,12 +64,12 @@ class Candidate:
     """A network to be trained.
 
     Attributes:
-        ranked: With its costs and its loss before training.
+        solution: Its architecture with what it costs.
         network: With its weights.
         trained: How it was trained before, where it comes trained with nasc.
     """
 
-    ranked: Ranked
+    solution: Solution
     network: Network
     trained: TrainedNetwork | None = None
 
@@ -125,16 +129,29 @@ def depth_strata(problem: Problem, slots: int) -> list[Problem]:
     return [one for one in found if one is not None]
 
 
+def deep_strata(problem: Problem, slots: int) -> list[Problem]:
+    """The search restricted to blocks of at least n operations, n from 2 to `slots`; unkept.
+
+    Such networks are narrower than the others, and behind them by the sum of block losses: what a
+    block of few wide operations gains there, the ranking of texts loses (docs/quality.md).
+    """
+    found = [
+        restricted(problem, lambda b, n=least: not b.kept and len(b.operations) >= n)  # type: ignore[misc]
+        for least in range(2, slots + 1)
+    ]
+    return [one for one in found if one is not None]
+
+
 def searches(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> list[Problem]:
-    """The searches whose best networks compete: every kind, and each as if all were as sensitive.
+    """The searches whose best networks compete: kinds by depth, some as if all were as sensitive.
 
     Sensitivities are those of the network before its own training, and rank truer then; after it
     the plain sum ranks as truly (docs/quality.md).
     """
-    own = problem_of(context, limits, variants)
+    own, slots = problem_of(context, limits, variants), context.space.slots
     uniform = context.supernet.prepare().scores.uniform_positions()
     even = dataclasses.replace(own, positions=uniform)
-    return [kind for problem in (own, even) for kind in depth_strata(problem, context.space.slots)]
+    return depth_strata(own, slots) + depth_strata(even, slots) + deep_strata(own, slots)
 
 
 def best_of(context: RunContext, kind: Problem) -> Ranked:
@@ -151,26 +168,27 @@ def best_of(context: RunContext, kind: Problem) -> Ranked:
 def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> list[Candidate]:
     """The best network of each search by true loss, without repetition, and those beside it.
 
-    Beside the search are a pruned teacher, one narrowed to one hidden size, and networks that come
-    trained with nasc, whose architectures do not enter untrained, too. Those of the searches are in
-    the variant that is fastest at the same quality.
+    Of the networks of the searches the few with the best score before training enter. Beside them
+    are a pruned teacher, one narrowed to one hidden size, and networks that come trained with nasc,
+    whose architectures do not enter untrained, too. Those of the searches are in the variant
+    that is fastest at the same quality.
 
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
     """
-    found: list[Ranked] = []
+    found: dict[Architecture, Solution] = {}
     for kind in searches(context, limits, variants):
         try:
-            best = best_of(context, kind)
+            best = best_of(context, kind).solution
         except InfeasibleLimits:
             if not found:
                 raise
             continue
-        solution = at_equal_quality(context, best.solution, limits, variants)
-        if all(solution.architecture != r.solution.architecture for r in found):
-            found.append(dataclasses.replace(best, solution=solution))
+        solution = at_equal_quality(context, best, limits, variants)
+        found.setdefault(solution.architecture, solution)
     cut = context.supernet.prepare().supernet.extract
-    entered = [Candidate(r, cut(r.solution.architecture, context.trained_head)) for r in found]
+    entered = [Candidate(s, cut(a, context.trained_head)) for a, s in found.items()]
+    entered = best_before_training(context, entered, MOST_SEARCHED)
     rivals = (pruned_teacher, narrowed_teacher)
     made = [rival(context, limits, variants) for rival in rivals]
     trained = trained_networks(context, limits, variants)
@@ -186,24 +204,30 @@ def trained_networks(
     context: RunContext, limits: Limits, variants: Sequence[Variant]
 ) -> list[Candidate]:
     """The best that come trained with nasc and fit, each in the truest variant in which it does."""
-    found: list[tuple[float, Candidate]] = []
-    if not context.inputs.trained_networks:
-        return []
+    found: list[Candidate] = []
     lost = context.supernet.measure_variant_loss
-    sentences = scored_sentences(context.corpus)
-    wanted = teacher_vectors(context.teacher, sentences)
-    documents = context.inputs.document_vectors(sentences, wanted)
     for one in context.inputs.trained_networks:
         solution = truest(context, one.network.architecture, limits, variants, lost)
         if solution is None:
             continue
         network = one.network.with_precision(solution.architecture.precision)
-        quality = compare(wanted, _vectors(context, network, sentences), documents)
-        more = lost(solution.variant)
-        ranked = Ranked(solution, 1 - quality.pooled_cosine + more, 0)
-        found.append((quality.decides(network.head) - more, Candidate(ranked, network, one)))
-    found.sort(key=lambda one: -one[0])
-    return [candidate for _, candidate in found[:MOST_TRAINED]]
+        found.append(Candidate(solution, network, one))
+    return best_before_training(context, found, MOST_TRAINED)
+
+
+def best_before_training(
+    context: RunContext, entered: Sequence[Candidate], count: int
+) -> list[Candidate]:
+    """So many candidates at most, those with the best score as they are."""
+    if len(entered) <= count:
+        return list(entered)
+    agrees = agreement(context)
+
+    def score(one: Candidate) -> float:
+        lost = context.supernet.measure_variant_loss(one.solution.variant)
+        return agrees(one.network).decides(one.network.head) - lost
+
+    return sorted(entered, key=score, reverse=True)[:count]
 
 
 def pruned_teacher(
@@ -237,7 +261,7 @@ def pruned_teacher(
         if best is None:
             return None
         network = pruned_network(context.teacher, space, best.kept, variant.precision, head)
-        return _untrained(context, best.solution, network)
+        return Candidate(best.solution, network)
 
 
 def narrowed_teacher(
@@ -252,16 +276,7 @@ def narrowed_teacher(
         context.reporter.stage("Narrowing the teacher")(0, 1, str(solution.architecture))
         texts, head = context.corpus.train, context.trained_head
         network = narrowed_network(context.teacher, block.hidden, texts, precision, head)
-        return _untrained(context, solution, network)
-
-
-def _untrained(context: RunContext, solution: Solution, network: Network) -> Candidate:
-    """A network of no supernet, with one minus its cosine to the teacher as its loss."""
-    sentences = scored_sentences(context.corpus)
-    wanted = teacher_vectors(context.teacher, sentences)
-    loss = 1 - pooled_cosine(wanted, _vectors(context, network, sentences))
-    loss += context.supernet.measure_variant_loss(solution.variant)
-    return Candidate(Ranked(solution, loss, 0), network)
+        return Candidate(solution, network)
 
 
 def _vectors(
@@ -271,14 +286,20 @@ def _vectors(
     return pooled_vectors(context.teacher, network, sentences, bf16=has_bf16())
 
 
-def judging(context: RunContext) -> Callable[[Network], Quality]:
-    """Agreement of networks with the teacher on the sentences that choose networks, told."""
+def agreement(context: RunContext) -> Callable[[Network], Quality]:
+    """Agreement of networks with the teacher on the sentences that choose networks."""
     sentences = scored_sentences(context.corpus)
     wanted = teacher_vectors(context.teacher, sentences)
     documents = context.inputs.document_vectors(sentences, wanted)
+    return lambda network: compare(wanted, _vectors(context, network, sentences), documents)
+
+
+def judging(context: RunContext) -> Callable[[Network], Quality]:
+    """`agreement`, told."""
+    agrees = agreement(context)
 
     def judge(network: Network) -> Quality:
-        found = compare(wanted, _vectors(context, network, sentences), documents)
+        found = agrees(network)
         context.reporter.say(
             f"  {network.architecture}: pooled cosine {found.pooled_cosine:.4f}, "
             f"similarity {found.similarity_spearman:.4f}, ranking {found.ranking_ndcg:.4f}"
@@ -333,8 +354,8 @@ def run_halving(
                 context.reporter.say(f"  {architecture}: left out: {error}")
                 continue
         found = judge(network)
-        lost = context.supernet.measure_variant_loss(one.ranked.solution.variant)
-        runtime = one.ranked.solution.runtime
+        lost = context.supernet.measure_variant_loss(one.solution.variant)
+        runtime = one.solution.runtime
         compared.append(TrainedCandidate(network, runtime, steps, one.trained, found, lost))
     progress(len(entered), len(entered), "")
     if diverged is not None and not compared:

@@ -115,7 +115,7 @@ def search(compilation: Compilation, state: State) -> ChosenNetwork:
         chosen,
         limits=state.limits,
         variants=state.variants,
-        compared=tuple(one.ranked.solution for one in entered),
+        compared=tuple(one.solution for one in entered),
     )
 
 

@@ -1297,7 +1297,7 @@ def test_what_comes_trained_does_not_enter_out_of_the_supernet_too(
         network = context.supernet.prepare().supernet.extract(best.solution.architecture)
         names.append(str(best.solution.architecture).split(" @ ")[0])
         about_it = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
-        return [halving.Candidate(best, network, about_it)]
+        return [halving.Candidate(best.solution, network, about_it)]
 
     monkeypatch.setattr(halving, "trained_networks", come_trained)
     result = toy.compile(toy.device(), "twice", limit_ms, distill_steps=20)
