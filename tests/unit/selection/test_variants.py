@@ -34,7 +34,7 @@ from nasc.selection.variants import (
     promising_variants,
     slowed,
 )
-from nasc.solver.problem import Limits
+from nasc.solver.problem import Limits, Problem
 from nasc.supernet.scores import Scores
 from profilers import Scale
 
@@ -226,6 +226,14 @@ def test_a_certificate_speaks_of_what_reaches_furthest(
     assert context.promising(latency_ms=1e-6) == expected
 
 
+def nearest(problem: Problem) -> list[Architecture]:
+    """What is looked at of a kind; nothing where none of it meets the limits."""
+    try:
+        return [solution.architecture for solution in module.solve(problem, NEAR)]
+    except InfeasibleLimits:
+        return []
+
+
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3, 4, 5))]
 )
@@ -248,8 +256,7 @@ def test_what_is_left_out_would_not_have_been_looked_at(
             left_out += 1
             for kind in searches(context, limits, [INT8]):
                 wide = dataclasses.replace(kind, variants={FP32: 0.0, INT8: 0.003}, costs=both)
-                found = [s.architecture for s in module.solve(wide, NEAR)]
-                assert found == [s.architecture for s in module.solve(kind, NEAR)]
+                assert nearest(wide) == nearest(kind)
     assert left_out > 0
 
 
