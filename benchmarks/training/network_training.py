@@ -185,11 +185,11 @@ def network_of(name: str, teacher: Teacher, held: Mapping[str, Network]) -> Netw
     supernet = load_shipped_supernet(teacher)
     if kind == "supernet:":
         return supernet.extract(supernet.space.parse(rest))
-    numbers = [int(word) for word in rest.split() if word.isdecimal()]
-    if kind == "narrow" and len(numbers) == 1:
+    numbers = [int(word) if word.isdecimal() else 0 for word in rest.split()]
+    if kind == "narrow" and len(numbers) == 1 and numbers[0]:
         texts = load_corpus(None, seed=0).train
         return narrowed_network(teacher, numbers[0], texts, "fp32", teacher.head())
-    if kind == "layers" and numbers:
+    if kind == "layers" and numbers and set(numbers) <= set(range(1, teacher.geometry.layers + 1)):
         kept = tuple(n // 2 + 1 in numbers for n in range(2 * teacher.geometry.layers))
         return pruned_network(teacher, supernet.space, kept, "fp32", teacher.head())
     raise UsageError(
@@ -212,13 +212,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()
     teacher = load_teacher()
-    judging = Judging(teacher, args)
     held = {
         str(one.network.architecture).split(" @ ")[0]: one.network
         for one in read_trained(args.start, teacher)
     }
     names = args.networks or list(held)
-    networks = {name: network_of(name, teacher, held) for name in names}
+    try:
+        networks = {name: network_of(name, teacher, held) for name in names}
+    except UsageError as error:
+        parser.error(str(error))
+    judging = Judging(teacher, args)
     rows: list[dict[str, Any]] = []
 
     def tell(**row: Any) -> None:

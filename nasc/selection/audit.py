@@ -233,7 +233,7 @@ def rankings_of(table: pd.DataFrame, what: str) -> dict[str, Ranking]:
 
 
 def _qualities(context: RunContext, networks: Sequence[Architecture], steps: int) -> list[float]:
-    """Mean of both agreements with the teacher after the same distillation of each, in fp32."""
+    """`Quality.decides` of each after the same distillation, in fp32."""
     sentences = judging_sentences(context.corpus, JUDGING_SENTENCES)
     wanted = teacher_vectors(context.teacher, sentences)
     progress = context.reporter.stage(

@@ -1,14 +1,15 @@
 """Which network to train to the end: a short training of a few that differ in kind.
 
 The loss of an untrained network says little about what training makes of it: wide and
-shallow ones learn its directions faster, narrow and deep ones rank texts more truly, and an error
-of the last block shows most before training, not after it. So the best of each kind of depth and
-the best without blocks of the teacher, by the predicted loss and as if all positions were equally
-sensitive, the best pruned teacher, and the teacher narrowed to one hidden size, are trained for a
-part of the budget, as in successive halving (Jamieson and Talwalkar, AISTATS 2016), and the one
-that agrees best goes on. Networks that come trained with nasc are compared as they are where nasc's
-own text judges, which is like theirs. Of another text they know less than a network that was
-trained on it for seconds (docs/quality.md): there they are trained as all others are.
+shallow ones learn the teacher's directions faster, narrow and deep ones rank texts more truly, and
+an error of the last block shows most before training, not after it. So there is a search for each
+kind of depth and for the best without blocks of the teacher, by the predicted loss and as if all
+positions were equally sensitive. What these find and agrees best before training (its rankings are
+a better sign than its loss), the best pruned teacher, and the teacher narrowed to one hidden size
+are trained for a part of the budget, as in successive halving (Jamieson and Talwalkar, AISTATS
+2016), and the one that agrees best goes on. Networks that come trained with nasc are compared as
+they are where nasc's own text judges, which is like theirs. Of another text they know less than a
+network that was trained on it for seconds (docs/quality.md): there they are trained as all others.
 """
 
 from __future__ import annotations
@@ -176,6 +177,8 @@ def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant])
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
     """
+    trained = trained_networks(context, limits, variants)
+    known = {one.network.architecture.blocks for one in trained}
     found: dict[Architecture, Solution] = {}
     for kind in searches(context, limits, variants):
         try:
@@ -187,14 +190,14 @@ def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant])
         solution = at_equal_quality(context, best, limits, variants)
         found.setdefault(solution.architecture, solution)
     cut = context.supernet.prepare().supernet.extract
-    entered = [Candidate(s, cut(a, context.trained_head)) for a, s in found.items()]
-    entered = best_before_training(context, entered, MOST_SEARCHED)
-    rivals = (pruned_teacher, narrowed_teacher)
-    made = [rival(context, limits, variants) for rival in rivals]
-    trained = trained_networks(context, limits, variants)
-    known = {one.network.architecture.blocks for one in trained}
+    entered = [
+        Candidate(solution, cut(architecture, context.trained_head))
+        for architecture, solution in found.items()
+        if architecture.blocks not in known
+    ]
+    made = [rival(context, limits, variants) for rival in (pruned_teacher, narrowed_teacher)]
     return [
-        *(one for one in entered if one.network.architecture.blocks not in known),
+        *best_before_training(context, entered, MOST_SEARCHED),
         *(one for one in made if one is not None),
         *trained,
     ]
@@ -221,13 +224,17 @@ def best_before_training(
     """So many candidates at most, those with the best score as they are."""
     if len(entered) <= count:
         return list(entered)
-    agrees = agreement(context)
-
-    def score(one: Candidate) -> float:
-        lost = context.supernet.measure_variant_loss(one.solution.variant)
-        return agrees(one.network).decides(one.network.head) - lost
-
-    return sorted(entered, key=score, reverse=True)[:count]
+    progress = context.reporter.stage(f"Agreement of {len(entered)} networks before training")
+    with context.timed("before training"):
+        agrees = agreement(context)
+        scores = []
+        for place, one in enumerate(entered):
+            progress(place, len(entered), str(one.network.architecture))
+            lost = context.supernet.measure_variant_loss(one.solution.variant)
+            scores.append(agrees(one.network).decides(one.network.head) - lost)
+        progress(len(entered), len(entered), "")
+    best = sorted(range(len(entered)), key=lambda place: -scores[place])[:count]
+    return [entered[place] for place in best]
 
 
 def pruned_teacher(
@@ -295,7 +302,7 @@ def agreement(context: RunContext) -> Callable[[Network], Quality]:
 
 
 def judging(context: RunContext) -> Callable[[Network], Quality]:
-    """`agreement`, told."""
+    """`agreement`, which tells the reporter what it found."""
     agrees = agreement(context)
 
     def judge(network: Network) -> Quality:

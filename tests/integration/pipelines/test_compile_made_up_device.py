@@ -366,15 +366,15 @@ def narrow_ms(toy: Toy) -> float:
     return 0.99 * costs.upper("latency_ms", whole.latency_ms, int8)
 
 
-def narrow_agrees(monkeypatch: pytest.MonkeyPatch, sign: float) -> None:
-    """Networks of one hidden size all through give the teacher's vectors, or their opposites."""
+def narrow_gives(monkeypatch: pytest.MonkeyPatch, texts: Callable[[list[str]], list[str]]) -> None:
+    """Networks of one hidden size all through give the teacher's vectors of some other texts."""
     real = halving.pooled_vectors
 
     def pooled_vectors(
         teacher: Teacher, network: Network, sentences: list[str], **options: Any
     ) -> Any:
         if len(network.architecture.blocks) == 1:
-            return sign * teacher.vectors(sentences)
+            return teacher.vectors(texts(sentences))
         return real(teacher, network, sentences, **options)
 
     monkeypatch.setattr(halving, "pooled_vectors", pooled_vectors)
@@ -384,7 +384,7 @@ def test_the_teacher_narrowed_is_priced_compared_shipped_and_verified(
     toy: Toy, narrow_ms: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By costs of a hidden size that no block of the space has."""
-    narrow_agrees(monkeypatch, 1)
+    narrow_gives(monkeypatch, lambda sentences: sentences)
     for path in tables_folder(toy.settings.cache or toy.folder).glob("*.probes.json"):
         path.unlink()
     device = toy.device()
@@ -422,7 +422,7 @@ def test_the_teacher_narrowed_is_priced_compared_shipped_and_verified(
 def test_the_teacher_narrowed_loses_where_others_agree_better(
     toy: Toy, narrow_ms: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    narrow_agrees(monkeypatch, -1)
+    narrow_gives(monkeypatch, lambda sentences: sentences[::-1])
     result = toy.compile(toy.device(), "loses", narrow_ms)
     assert str(result.manifest.architecture) != NARROW
     compared = result.manifest.evidence["search"]["compared"]
@@ -432,7 +432,7 @@ def test_the_teacher_narrowed_loses_where_others_agree_better(
 def test_the_teacher_narrowed_is_left_out_where_no_size_fits(
     toy: Toy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    narrow_agrees(monkeypatch, 1)
+    narrow_gives(monkeypatch, lambda sentences: sentences)
     device = toy.device()
     least = Architecture.narrowed(toy.space.geometry, 16).with_precision("int8")
     result = toy.compile(device, "small", 0.95 * device.layers_ms(least))
@@ -1087,7 +1087,8 @@ def test_a_limit_on_size_that_int8_misses_is_met_with_words_in_4_bits(toy: Toy) 
 def test_a_vocabulary_cut_to_a_text_is_priced_shipped_and_stated(toy: Toy, limit_ms: float) -> None:
     texts = toy.folder / "few.txt"
     texts.write_text(("the cat sat\n" * 9 + "the dog\n") * 2, encoding="utf-8")
-    device, settings = toy.device(), {"vocab_from": texts}
+    device, int8 = toy.device(), {"precisions": ("int8",)}
+    settings = {"vocab_from": texts, **int8}
     result = toy.compile(device, "cut", limit_ms, settings)
     manifest = result.manifest
     cut = manifest.vocabulary
@@ -1114,7 +1115,8 @@ def test_a_vocabulary_cut_to_a_text_is_priced_shipped_and_stated(toy: Toy, limit
         best=1,
         opener=device,
     )
-    whole = search(Limits(latency_ms=limit_ms), toy.settings, best=1, opener=device)
+    all_words = dataclasses.replace(toy.settings, **int8)
+    whole = search(Limits(latency_ms=limit_ms), all_words, best=1, opener=device)
     assert found[0].architecture == whole[0].architecture
     rows = cut.of_tokens - cut.tokens
     assert whole[0].costs["size_bytes"] - found[0].costs["size_bytes"] == rows * (32 + 4)
@@ -1123,12 +1125,13 @@ def test_a_vocabulary_cut_to_a_text_is_priced_shipped_and_stated(toy: Toy, limit
 
 
 def test_int8_that_is_refused_is_not_chosen_again(
-    toy: Toy,
-    limit_ms: float,
-    first: tuple[CompileResult, Device],
-    monkeypatch: pytest.MonkeyPatch,
+    toy: Toy, limit_ms: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert first[0].manifest.architecture.precision == "int8"
+    monkeypatch.setattr(
+        halving.TrainedCandidate,
+        "score",
+        property(lambda one: float(one.network.architecture.precision == "int8")),
+    )
     refused = []
 
     def refuse(report: Any, **scores: Any) -> tuple[bool, str]:

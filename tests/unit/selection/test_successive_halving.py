@@ -1,6 +1,7 @@
 """Which networks compete for the training."""
 
 import dataclasses
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -112,6 +113,7 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
         corpus=None,
         cache=None,
         reporter=Silent(),
+        timed=lambda step: nullcontext(),
         inputs=SimpleNamespace(document_vectors=lambda sentences, queries: None),
         teacher=SimpleNamespace(vectors=lambda sentences: None),
         supernet=SimpleNamespace(measure_variant_loss=lambda variant: 0.0),
@@ -176,6 +178,15 @@ def test_without_time_networks_are_compared_as_they_are(
     won, lost = run_halving(context, [long, short], None, 60.0)
     assert [one.network for one in (won, lost)] == [short.network, long.network]
     assert (won.steps, lost.steps) == (0, 0)
+
+
+def test_as_they_are_networks_are_compared_by_what_their_variants_lose_too(context: Any) -> None:
+    long, short = candidates()
+    lossy: Any = SimpleNamespace(variant=Variant("onnxruntime", "int8"), runtime="onnxruntime")
+    entered = [long, dataclasses.replace(short, solution=lossy)]
+    assert halving.best_before_training(context, entered, 1) == entered[1:]
+    context.supernet.measure_variant_loss = lambda variant: float(variant != FP32)
+    assert halving.best_before_training(context, entered, 1) == entered[:1]
 
 
 def test_the_trained_networks_that_agree_best_enter(
