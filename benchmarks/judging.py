@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from nasc.data.corpus import load_corpus
 from nasc.evaluation.agreement import compare
-from nasc.evaluation.retrieval import ranking_ndcg
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.networks.network import Network
 from nasc.tasks.retrieval import read_retrieval, retrieval_places, retrieval_scores
@@ -53,7 +52,7 @@ class Judging:
         agreement = compare(self._wanted, found)
         scores = {
             "mrr_at_10": retrieval_scores(self._asked, places)["mrr_at_10"].value,
-            "ranking_ndcg": ranking_ndcg(self._wanted, found),
+            "ranking_ndcg": agreement.ranking_ndcg,
             "similarity": agreement.similarity_spearman,
             "cosine": agreement.pooled_cosine,
             "sts_spearman": evaluate_sts(encode, self._pairs),

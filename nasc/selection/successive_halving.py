@@ -338,7 +338,8 @@ def run_halving(
         TrainingDiverged: If no network could be trained.
     """
     judge = judging(context)
-    progress = context.reporter.stage(f"Successive halving of {len(entered)} networks")
+    what = "Comparison" if config is None else "Successive halving"
+    progress = context.reporter.stage(f"{what} of {len(entered)} networks")
     compared, diverged = [], None
     for place, one in enumerate(entered):
         architecture, network = one.network.architecture, one.network
