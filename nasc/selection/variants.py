@@ -1,35 +1,44 @@
 """In which variants the best network may be, so that no latency table is measured in vain.
 
 One variant is measured first: int8 of the only runtime, or that in which the full-size network is
-fastest. Of every other one a few whole networks are: the emptiest and the fullest of each
-operation, at both ends of the hidden sizes. How many times as long as in the first variant they
-take, and what lies between them, with a margin, makes prices that no network of that variant is
-expected to be below. If even at those none comes near enough to the best of the first to be looked
-at more closely, the table is not needed.
+fastest. Of every other one a few whole networks are (`nasc.selection.variant_probes`), which makes
+prices that no network of that variant is expected to be below. If even at those none comes near
+enough to the best of the first to be looked at more closely, the table is not needed. Where nothing
+is trained, it would have to be better than what comes trained with nasc, too.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from nasc.architecture.space import Architecture, Block
+from nasc.architecture.space import Architecture
 from nasc.architecture.variant import LOSSLESS, Variant, truer_of
 from nasc.context.context import RunContext
+from nasc.distillation.trained import TrainedNetwork
 from nasc.errors import InfeasibleLimits, TableMissing
 from nasc.latency.costs import PEAK_MEMORY, TableCosts
 from nasc.latency.find import find_table
 from nasc.latency.key import LatencyKey
 from nasc.latency.memory import file_bytes
-from nasc.latency.predict import Interval
-from nasc.latency.spot_check import probe
 from nasc.latency.table import LatencyTable
 from nasc.latency.table_paths import tables_folder
 from nasc.selection.problems import check_feasible, priced, whole_teacher
 from nasc.selection.successive_halving import searches
+from nasc.selection.variant_probes import (
+    FREE,
+    REST,
+    Ratios,
+    Slowdowns,
+    emptiest_and_fullest,
+    probed,
+    slowdowns,
+    slowed,
+)
 from nasc.solver.certificate import Certificate
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem
@@ -42,18 +51,8 @@ NEAR = 4
 """Of a kind so many of the best networks of the first variant are looked at: one of another has to
 come among them."""
 
-MARGIN = 0.9
-"""Of the ratios that are measured so much counts: what lies between the ends of a space is not
-quite a mixture of them, and probes are short (chosen, 2026)."""
-
-REST = "rest"
-"""Ratio of all layers that are no operations."""
-
-Ratios = Mapping[str, float]
-"""How many times as long as in the first variant layers take, by operation and `REST`."""
-
-FREE: Ratios = {REST: 0.0}
-"""Everything takes no time."""
+PROBED_MARGIN = 0.95
+"""So much counts of the latency of a whole network that was probed itself (chosen, 2026)."""
 
 
 def promising_variants(
@@ -63,6 +62,7 @@ def promising_variants(
     near: int = NEAR,
     *,
     list_wanted: bool = False,
+    trains: bool = True,
 ) -> list[Variant]:
     """Variants in which the best network within limits may be, in the context's order.
 
@@ -74,6 +74,8 @@ def promising_variants(
         allowed: Out of the context's.
         near: A variant may win whose best network of a kind comes among so many of the first one's.
         list_wanted: Whether other networks are asked for, too, where the full-size one fits.
+        trains: Whether what is chosen learns before it ships. Else it has to be better as it is
+            than what comes trained with nasc and fits in the first variant.
 
     Raises:
         CacheBusy: If another process measures for an hour.
@@ -86,7 +88,7 @@ def promising_variants(
     first = first_variant(context, limits, variants)
     table = context.tables.measure_costs([first]).tables[first]
     probes = {
-        v: _VariantProbe(context, limits, table, v, near, list_wanted)
+        v: _VariantProbe(context, limits, table, v, near, list_wanted, trains)
         for v in variants
         if v != first
     }
@@ -146,47 +148,8 @@ def first_variant(context: RunContext, limits: Limits, variants: Sequence[Varian
     int8 = [v for v in variants if v.precision == FIRST]
     if int8 and (limits.latency_ms is None or len({v.runtime for v in variants}) == 1):
         return int8[0]
-    whole_ms = {v: _fullest_ms(context, v) for v in variants}
+    whole_ms = {v: max(probed(context, v).values()) for v in variants}  # the slowest is the fullest
     return min(variants, key=lambda v: whole_ms[v])
-
-
-def _fullest_ms(context: RunContext, variant: Variant) -> float:
-    """How long the slowest of the probed networks takes."""
-    return max(probed(context, variant).values())
-
-
-def probed(context: RunContext, variant: Variant) -> dict[Architecture, float]:
-    """Latencies of a few whole networks in ms, measured now or found in the cache."""
-    pairs = emptiest_and_fullest(context, variant.precision)
-    networks = [n for own in pairs.values() for pair in own for n in pair]
-    if context.space.keep:
-        networks.append(context.space.teacher.with_precision(variant.precision))
-    with context.timed("profile"):
-        networks = list(dict.fromkeys(networks))
-        found = dict.fromkeys(networks, 0.0)
-        for key, share in zip(context.tables.keys(variant), context.lengths.values(), strict=True):
-            took = probe(
-                networks,
-                key,
-                context.session(variant.runtime),
-                context.reporter.stage(f"How fast {variant} can be"),
-            )
-            found = {n: ms + share * took[n].latency_ms for n, ms in found.items()}
-        context.tables.probed_ms[variant] = found
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Slowdowns:
-    """How many times as long another variant takes.
-
-    Attributes:
-        whole: The full-size network; None where the space does not hold it.
-        layers: Layers, with the margin.
-    """
-
-    whole: float | None
-    layers: Ratios
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +162,7 @@ class _VariantProbe:
     variant: Variant
     near: int
     list_wanted: bool
+    trains: bool
 
     @property
     def first(self) -> Variant:
@@ -278,14 +242,39 @@ class _VariantProbe:
 
     def _comes_near(self, ratios: Ratios, key: LatencyKey) -> bool:
         """Whether one of its networks would be among those that are looked at closely."""
-        costs = self._costs(ratios, key)
-        variants = {self.variant: self.context.supernet.measure_variant_loss(self.variant)}
-        for kind in searches(self.context, self.limits, [self.first]):
-            last = self._losses(kind, self.near)[-1]
+        context, costs, held = self.context, self._costs(ratios, key), self._held()
+        if any(self._fits(one.network.architecture, costs) for one in held):
+            return True  # may be truer in it
+        to_beat = min((loss_when_trained(one) for one in held), default=math.inf)
+        variants = {self.variant: context.supernet.measure_variant_loss(self.variant)}
+        for kind in searches(context, self.limits, [self.first]):
+            last = min(to_beat, self._losses(kind, self.near)[-1])
             own = dataclasses.replace(kind, variants=variants, costs=costs)
             if self._losses(own, 1)[0] < last:
                 return True
         return False
+
+    def _held(self) -> list[TrainedNetwork]:
+        """What comes trained and fits in the first variant, where nothing else learns."""
+        context, found = self.context, []
+        if not self.trains:
+            for one in context.inputs.trained_networks:
+                with suppress(InfeasibleLimits):
+                    priced(context, one.network.architecture, self.first, self.limits)
+                    found.append(one)
+        return found
+
+    def _fits(self, architecture: Architecture, costs: TableCosts) -> bool:
+        """Whether a network may meet the limits at some costs, and as it was probed itself."""
+        most_ms, own = self.limits.latency_ms, architecture.with_precision(self.variant.precision)
+        took_ms = self.context.tables.probed_ms.get(self.variant, {}).get(own, 0.0)
+        if most_ms is not None and PROBED_MARGIN * took_ms > most_ms:
+            return False
+        try:
+            priced(self.context, architecture, self.variant, self.limits, costs)
+        except InfeasibleLimits:
+            return False
+        return True
 
     def _costs(self, ratios: Ratios, key: LatencyKey) -> TableCosts:
         """Costs by some ratios to the first variant's."""
@@ -304,68 +293,10 @@ class _VariantProbe:
         return [*found, *[math.inf] * (count - len(found))]
 
     def _slowdowns(self) -> Slowdowns:
-        """Measured now, or found in the cache."""
-        context, precision = self.context, self.variant.precision
-        by_operation = emptiest_and_fullest(context, precision)
-        took_ms = probed(context, self.variant)
-        held_ms = {
-            n: self.table.latency_ms(n.with_precision(self.first.precision)) for n in took_ms
-        }
-
-        def between(empty: Architecture, full: Architecture) -> float:
-            took, held = took_ms[full] - took_ms[empty], held_ms[full] - held_ms[empty]
-            if empty == full:
-                took, held = took_ms[full], held_ms[full]
-            return max(0.0, took / held) if held > 0 else 0.0  # free here: it may win there
-
-        layers = {
-            operation: MARGIN * min(between(*pair) for pair in pairs)
-            for operation, pairs in by_operation.items()
-        }
-        empties = {empty for pairs in by_operation.values() for empty, _ in pairs}
-        layers[REST] = MARGIN * min(took_ms[n] / held_ms[n] for n in empties)
-        if not context.space.keep:
-            return Slowdowns(None, layers)
-        whole = context.space.teacher.with_precision(precision)
-        return Slowdowns(took_ms[whole] / held_ms[whole], layers)
+        held = [one.network.architecture for one in self._held()]
+        return slowdowns(self.context, self.table, self.variant, held)
 
 
-def emptiest_and_fullest(
-    context: RunContext, precision: str
-) -> dict[str, list[tuple[Architecture, Architecture]]]:
-    """By operation that may be chosen, at the least and the largest hidden size."""
-    space, blocks = (
-        context.space,
-        [b for own in context.inputs.choices for b in own if b.operations],
-    )
-    found: dict[str, list[tuple[Architecture, Architecture]]] = {}
-    for operation in sorted({o for block in blocks for o in block.operations}):
-        sizes = {block.hidden for block in blocks if operation in block.operations}
-        for hidden in (min(sizes), max(sizes)):
-            one, full = (Block(hidden, (operation,) * count) for count in (1, space.slots))
-            empty = space.skipped_block if space.skip else one
-            pair = [Architecture((block,) * space.n_blocks, precision) for block in (empty, full)]
-            found.setdefault(operation, []).append((pair[0], pair[1]))
-    return found
-
-
-def slowed(table: LatencyTable, key: LatencyKey, ratios: Ratios) -> LatencyTable:
-    """A table of another variant in which layers take so many times as long, for certain.
-
-    Of another runtime the memory of its process is not known: it counts as none.
-    """
-    by_layer = [ratios.get(kind, ratios[REST]) for kind in table.entries["kind"]]
-    streaming, base = table.streaming, table.runtime_base_bytes
-    if base is not None and key.runtime != table.key.runtime:
-        base = 0
-    return dataclasses.replace(
-        table,
-        key=key,
-        runtime_base_bytes=base,
-        entries=table.entries.assign(cost_ms=table.entries["cost_ms"] * by_layer),
-        streaming=dataclasses.replace(
-            streaming, ms_per_param=min(ratios.values()) * streaming.ms_per_param
-        ),
-        interval=Interval(0.0, 1),
-        measured=table.measured.assign(upper_ms=table.measured["latency_ms"]),
-    )
+def loss_when_trained(trained: TrainedNetwork) -> float:
+    """What the mean cosine to the teacher's vectors lacks of 1; infinite where nobody took it."""
+    return 1 - trained.scores.get("pooled_cosine", -math.inf)

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 
 from nasc.architecture.variant import Variant
-from nasc.context.context import RunContext
 from nasc.distillation.trained import TrainedNetwork
 from nasc.errors import InfeasibleLimits, LimitsMissed
 from nasc.networks.from_teacher import teacher_network
@@ -40,16 +39,18 @@ def start(compilation: Compilation) -> State:
     """
     context, limits = compilation.context, compilation.limits
     allowed = variants_in(context, compilation.options.formats)
-    variants = tuple(promising_variants(context, limits, allowed))
+    trains = has_halving(compilation)
+    variants = tuple(promising_variants(context, limits, allowed, trains=trains))
     check_feasible(context, limits, variants)
     return State(limits, allowed, variants)
 
 
 def reachable(
-    context: RunContext, limits: Limits, allowed: Sequence[Variant]
+    compilation: Compilation, limits: Limits, allowed: Sequence[Variant]
 ) -> tuple[Variant, ...]:
     """Variants to search under some limits; none if no network in any is predicted to fit."""
-    found = promising_variants(context, limits, allowed)
+    context, trains = compilation.context, has_halving(compilation)
+    found = promising_variants(context, limits, allowed, trains=trains)
     try:
         check_feasible(context, limits, found)
     except InfeasibleLimits:

@@ -16,6 +16,7 @@ from nasc.architecture.variant import Variant, truer_of
 from nasc.context.context import RunContext
 from nasc.context.settings import Settings
 from nasc.context.tables import LatencyTables
+from nasc.distillation.trained import TrainedNetwork
 from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
@@ -23,17 +24,12 @@ from nasc.latency.memory import file_bytes
 from nasc.latency.predict import Observation
 from nasc.latency.table import LatencyTable
 from nasc.latency.table_paths import tables_folder
+from nasc.selection import variant_probes
 from nasc.selection import variants as module
 from nasc.selection.problems import at_equal_quality, check_feasible, priced, whole_teacher
 from nasc.selection.successive_halving import searches
-from nasc.selection.variants import (
-    NEAR,
-    REST,
-    emptiest_and_fullest,
-    first_variant,
-    promising_variants,
-    slowed,
-)
+from nasc.selection.variant_probes import REST, emptiest_and_fullest, slowed
+from nasc.selection.variants import NEAR, first_variant, promising_variants
 from nasc.solver.problem import Limits, Problem
 from nasc.supernet.scores import Scores
 from profilers import Scale
@@ -123,7 +119,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Any:
             calls.append(len(networks))
             return {n: Observation(n, truth.latency_ms(n), 0.01) for n in networks}
 
-        monkeypatch.setattr(module, "probe", probe)
+        monkeypatch.setattr(variant_probes, "probe", probe)
         return calls
 
     return measure_as
@@ -215,6 +211,33 @@ def test_nothing_is_measured_where_it_decides_nothing(tmp_path: Path, measured: 
     truth.save(tables_folder(tmp_path))
     assert promising_variants(context, limits, BOTH) == BOTH  # its table is there
     assert calls == []
+
+
+def coming_trained(text: str, **scores: float) -> TrainedNetwork:
+    network: Any = SimpleNamespace(architecture=SPACE.parse(text))
+    return TrainedNetwork(network, 9, "", {}, scores)
+
+
+@pytest.mark.parametrize(
+    ("text", "scores", "expected"),
+    [
+        ("16: M F | 16: M F", {"pooled_cosine": 0.99}, [INT8]),  # no other is as good untrained
+        ("16: M F | 16: M F", {"pooled_cosine": 0.0}, BOTH),
+        ("16: M F | 16: M F", {}, BOTH),
+        ("16: M | 16: M", {"pooled_cosine": 0.99}, BOTH),  # fits in the truer one, too
+        ("keep | keep", {"pooled_cosine": 0.99}, BOTH),  # fits in neither
+    ],
+)
+def test_untrained_networks_are_up_against_one_that_comes_trained(
+    tmp_path: Path, measured: Any, text: str, scores: dict[str, float], expected: list[Variant]
+) -> None:
+    context = Context(tmp_path)
+    context.inputs.__dict__["trained_networks"] = (coming_trained(text, **scores),)
+    measured(slower(context.table, {"": 1.3}))  # not too slow with the margin of layers
+    fits = priced(context, SPACE.parse("16: M F | 16: M F"), INT8, Limits())
+    limits = Limits(latency_ms=1.01 * fits.upper_latency_ms)
+    assert promising_variants(context, limits, BOTH) == BOTH  # all may learn
+    assert promising_variants(context, limits, BOTH, trains=False) == expected
 
 
 @pytest.mark.parametrize(("times", "expected"), [(3.0, [INT8]), (0.5, BOTH)])

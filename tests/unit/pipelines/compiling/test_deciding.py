@@ -81,7 +81,7 @@ def promising(monkeypatch: pytest.MonkeyPatch) -> None:
     """All variants allowed are."""
     monkeypatch.setattr(choosing, "check_feasible", check_feasible)
     monkeypatch.setattr(
-        choosing, "promising_variants", lambda context, limits, allowed: list(allowed)
+        choosing, "promising_variants", lambda context, limits, allowed, trains: list(allowed)
     )
 
 
@@ -229,7 +229,9 @@ def test_precisions_are_weighed_again_under_tightened_limits(
 ) -> None:
     asked: list[float | None] = []
 
-    def promising(context: Any, limits: Limits, allowed: Sequence[Variant]) -> list[Variant]:
+    def promising(
+        context: Any, limits: Limits, allowed: Sequence[Variant], trains: bool
+    ) -> list[Variant]:
         asked.append(limits.latency_ms)
         return list(allowed)
 
@@ -372,7 +374,7 @@ def test_a_refusal_is_about_one_variant_and_the_others_are_weighed_again(
 ) -> None:
     """Tables of those that cannot win are not measured because another was refused."""
     other = Variant("openvino", "int8")
-    monkeypatch.setattr(choosing, "promising_variants", lambda context, limits, allowed: [other])
+    monkeypatch.setattr(choosing, "promising_variants", lambda *given, **more: [other])
     one = compilation()
     one.context.least_ms[other] = 1.0
     one.state = dataclasses.replace(one.state, allowed=(FP32, INT8, other), variants=(INT8,))
