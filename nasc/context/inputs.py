@@ -21,11 +21,13 @@ from nasc.context.settings import Settings
 from nasc.context.teacher_check import check_pairs
 from nasc.context.text_source import load_text
 from nasc.data import Corpus
+from nasc.data.heldout import scored_sentences
 from nasc.data.prompts import DOCUMENT, QUERY
 from nasc.data.texts import Text
 from nasc.distillation.trained import TrainedNetwork, shipped_networks
 from nasc.errors import UsageError
 from nasc.evaluation.encoder import Vectors
+from nasc.evaluation.torch_vectors import teacher_vectors
 from nasc.latency.lengths import LengthMixture
 from nasc.networks.network import Network
 from nasc.supernet.checkpoint import left_blocks, read_space, read_supernet_header
@@ -124,6 +126,13 @@ class RunInputs:
         if by.prompts.before == self.teacher.prompts.before:
             return queries
         return by.vectors(sentences, max_length=max_length)
+
+    @cached_property
+    def scored_vectors(self) -> tuple[Vectors, Vectors | None]:
+        """The teacher's vectors of the sentences that choose networks, and `document_vectors`."""
+        sentences = scored_sentences(self.corpus)
+        found = teacher_vectors(self.teacher, sentences)
+        return found, self.document_vectors(sentences, found)
 
     @property
     def head(self) -> str:

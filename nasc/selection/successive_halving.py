@@ -29,7 +29,7 @@ from nasc.distillation.train import DistillConfig, distill_cached
 from nasc.distillation.trained import TrainedNetwork
 from nasc.errors import InfeasibleLimits, TrainingDiverged
 from nasc.evaluation.agreement import Quality, compare
-from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
+from nasc.evaluation.torch_vectors import pooled_vectors
 from nasc.networks.network import Network
 from nasc.selection.problems import at_equal_quality, priced, problem_of, truest
 from nasc.selection.true_loss import by_true_loss, shortlist
@@ -114,7 +114,7 @@ def restricted(problem: Problem, fits: Callable[[Block], bool]) -> Problem | Non
     return dataclasses.replace(problem, positions=tuple(positions))
 
 
-def depth_strata(problem: Problem, slots: int) -> list[Problem]:
+def at_most_strata(problem: Problem, slots: int) -> list[Problem]:
     """The search restricted to some blocks: of at most n operations, n from `slots` to 1; unkept.
 
     Kept and skipped blocks are in all but the last: a kept block adds no loss to the sum, but
@@ -130,7 +130,7 @@ def depth_strata(problem: Problem, slots: int) -> list[Problem]:
     return [one for one in found if one is not None]
 
 
-def deep_strata(problem: Problem, slots: int) -> list[Problem]:
+def at_least_strata(problem: Problem, slots: int) -> list[Problem]:
     """The search restricted to blocks of at least n operations, n from 2 to `slots`; unkept.
 
     Such networks are narrower than the others, and behind them by the sum of block losses: what a
@@ -152,7 +152,7 @@ def searches(context: RunContext, limits: Limits, variants: Sequence[Variant]) -
     own, slots = problem_of(context, limits, variants), context.space.slots
     uniform = context.supernet.prepare().scores.uniform_positions()
     even = dataclasses.replace(own, positions=uniform)
-    return depth_strata(own, slots) + depth_strata(even, slots) + deep_strata(own, slots)
+    return at_most_strata(own, slots) + at_most_strata(even, slots) + at_least_strata(own, slots)
 
 
 def best_of(context: RunContext, kind: Problem) -> Ranked:
@@ -296,8 +296,7 @@ def _vectors(
 def agreement(context: RunContext) -> Callable[[Network], Quality]:
     """Agreement of networks with the teacher on the sentences that choose networks."""
     sentences = scored_sentences(context.corpus)
-    wanted = teacher_vectors(context.teacher, sentences)
-    documents = context.inputs.document_vectors(sentences, wanted)
+    wanted, documents = context.inputs.scored_vectors
     return lambda network: compare(wanted, _vectors(context, network, sentences), documents)
 
 

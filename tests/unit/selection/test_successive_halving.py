@@ -19,8 +19,8 @@ from nasc.selection import problems
 from nasc.selection import successive_halving as halving
 from nasc.selection.successive_halving import (
     Candidate,
-    deep_strata,
-    depth_strata,
+    at_least_strata,
+    at_most_strata,
     run_halving,
     searches,
 )
@@ -40,7 +40,7 @@ def problem(*positions: tuple[Block, ...]) -> Problem:
 
 
 def test_every_kind_is_searched_by_itself() -> None:
-    found = depth_strata(problem((LONG, SHORT), (SHORT,)), 2)
+    found = at_most_strata(problem((LONG, SHORT), (SHORT,)), 2)
     assert [[s.blocks for s in one.positions] for one in found] == [
         [(LONG, SHORT), (SHORT,)],
         [(SHORT,), (SHORT,)],
@@ -49,17 +49,17 @@ def test_every_kind_is_searched_by_itself() -> None:
 
 def test_networks_without_a_shallow_block_are_searched_by_themselves() -> None:
     kept, longest = MINILM_KEPT, Block(128, ("mha", "ffn", "mha"))
-    found = deep_strata(problem((longest, LONG, kept), (longest, SHORT)), 3)
+    found = at_least_strata(problem((longest, LONG, kept), (longest, SHORT)), 3)
     assert [[s.blocks for s in one.positions] for one in found] == [
         [(longest, LONG), (longest,)],
         [(longest,), (longest,)],
     ]
-    assert not deep_strata(problem((LONG,), (SHORT, kept)), 3)
+    assert not at_least_strata(problem((LONG,), (SHORT, kept)), 3)
 
 
 def test_networks_without_blocks_of_the_teacher_are_a_kind() -> None:
     kept = MINILM_KEPT
-    found = depth_strata(problem((LONG, kept), (SHORT, kept)), 2)
+    found = at_most_strata(problem((LONG, kept), (SHORT, kept)), 2)
     assert [[s.blocks for s in one.positions] for one in found] == [
         [(LONG, kept), (SHORT, kept)],
         [(kept,), (SHORT, kept)],
@@ -68,7 +68,7 @@ def test_networks_without_blocks_of_the_teacher_are_a_kind() -> None:
 
 
 def test_a_kind_that_shrinking_left_no_block_of_is_no_kind() -> None:
-    assert len(depth_strata(problem((LONG, SHORT), (LONG,)), 2)) == 1
+    assert len(at_most_strata(problem((LONG, SHORT), (LONG,)), 2)) == 1
 
 
 def test_networks_compete_by_the_sensitivity_of_positions_and_without_it() -> None:
@@ -104,9 +104,6 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
         halving, "pooled_vectors", lambda teacher, network, sentences, **options: network.params
     )
     monkeypatch.setattr(
-        halving, "teacher_vectors", lambda teacher, sentences: teacher.vectors(sentences)
-    )
-    monkeypatch.setattr(
         halving, "compare", lambda wanted, found, documents: Quality(0.5, 1 / found, 0.5, 2)
     )
     return SimpleNamespace(
@@ -114,8 +111,8 @@ def context(monkeypatch: pytest.MonkeyPatch) -> Any:
         cache=None,
         reporter=Silent(),
         timed=lambda step: nullcontext(),
-        inputs=SimpleNamespace(document_vectors=lambda sentences, queries: None),
-        teacher=SimpleNamespace(vectors=lambda sentences: None),
+        inputs=SimpleNamespace(scored_vectors=(None, None)),
+        teacher=None,
         supernet=SimpleNamespace(measure_variant_loss=lambda variant: 0.0),
     )
 
@@ -187,6 +184,40 @@ def test_as_they_are_networks_are_compared_by_what_their_variants_lose_too(conte
     assert halving.best_before_training(context, entered, 1) == entered[1:]
     context.supernet.measure_variant_loss = lambda variant: float(variant != FP32)
     assert halving.best_before_training(context, entered, 1) == entered[:1]
+
+
+def test_of_all_searches_the_few_that_agree_best_enter(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this context the smallest; rivals and what comes trained enter beside them."""
+    blocks = [Block(hidden, ("ffn",)) for hidden in (64, 96, 128, 160, 192, 224, 256, 320)]
+    networks = {
+        one: random_network(one, MINILM_L6, vocab_rows=8)
+        for one in (Architecture((block,) * 3) for block in blocks)
+    }
+    found = [SimpleNamespace(architecture=a, variant=FP32, runtime="r") for a in networks]
+    rival, trained = (Candidate(found[0], networks[found[0].architecture]) for _ in range(2))  # type: ignore[arg-type]
+    context.supernet.prepare = lambda: SimpleNamespace(
+        supernet=SimpleNamespace(extract=lambda architecture, head: networks[architecture])
+    )
+    context.trained_head = "embed"
+    for name, value in {
+        "searches": lambda *given: [*found, found[3]],
+        "best_of": lambda context, kind: SimpleNamespace(solution=kind),
+        "at_equal_quality": lambda context, solution, *given: solution,
+        "trained_networks": lambda *given: [],
+        "pruned_teacher": lambda *given: None,
+        "narrowed_teacher": lambda *given: rival,
+    }.items():
+        monkeypatch.setattr(halving, name, value)
+    entered = halving.candidates(context, Limits(), [FP32])
+    assert [one.solution for one in entered[:-1]] == found[: halving.MOST_SEARCHED]
+    assert entered[-1] is rival
+    trained = dataclasses.replace(trained, trained=TrainedNetwork(trained.network, 1, "", {}, {}))
+    monkeypatch.setattr(halving, "trained_networks", lambda *given: [trained])
+    entered = halving.candidates(context, Limits(), [FP32])
+    assert [one.solution for one in entered[:-2]] == found[1 : 1 + halving.MOST_SEARCHED]
+    assert entered[-1] is trained
 
 
 def test_the_trained_networks_that_agree_best_enter(
