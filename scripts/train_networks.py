@@ -7,7 +7,9 @@ file bit by bit on the same kind of processor.
     OMP_NUM_THREADS=1 python scripts/train_networks.py --corpus wiki-en --steps 25000
         --output minilm-l6.safetensors "192: M | 192: F | 256: F M F"
 
-With `--start` networks of such a file are trained further, whole or with operations left out; with
+With `--start` networks of such a file are trained further, whole or with operations left out, and
+those that it does not hold begin in the supernet. What the teacher says of a text is asked once,
+however many networks a call trains. With
 `--beside` those of other files are stored before them as they are, or alone.
 
 `nasc report` tells of the file that ships; `nasc report --json` how it was trained.
@@ -23,6 +25,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from nasc.architecture.space import OPERATIONS, Architecture
 from nasc.context.text_source import MAX_CORPUS
@@ -165,9 +169,9 @@ def main() -> None:
         for wanted in architectures
         if (begun := with_operations_left_out(one.network, wanted)) is not None
     }
-    unknown = [str(one) for one in architectures if one not in before]
-    if args.start is not None and unknown:
-        parser.error(f"{args.start} holds no {', no '.join(unknown)}, nor more operations of it")
+    for one in architectures:
+        where = "the supernet" if one not in before else str(before[one].network.architecture)
+        print(f"{one} begins in {where}", flush=True)
     found = [one for path in args.beside for one in read_trained(path, teacher)]
     if architectures:
         found += trained(args, teacher, supernet, architectures, before)
@@ -193,6 +197,7 @@ def trained(
     )
     judged = judging_sentences(corpus, JUDGING_SENTENCES)
     wanted = teacher_vectors(teacher, judged)
+    known: dict[bytes, Tensor] = {}  # the teacher takes as long as what learns from it
     for architecture in architectures:
         begun = before.get(architecture)
         network, steps = distill_cached(
@@ -203,6 +208,7 @@ def trained(
             seconds=None,
             cache_dir=cache_folder(args.cache),
             reporter=Lines(),
+            known=known,
         )
         scores = dataclasses.asdict(compare(wanted, pooled_vectors(teacher, network, judged)))
         print(f"{architecture}: {scores}", flush=True)

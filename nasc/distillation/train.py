@@ -11,9 +11,8 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,12 +198,31 @@ def window_for(teacher: Teacher, batches: TrainBatches, config: DistillConfig) -
 
 
 def teacher_batches_of(
-    teacher: Teacher, batches: TrainBatches, config: DistillConfig
+    teacher: Teacher,
+    batches: TrainBatches,
+    config: DistillConfig,
+    known: MutableMapping[bytes, Tensor] | None = None,
 ) -> TeacherBatches:
-    """The batches of a training with what the teacher says of them."""
+    """The batches of a training with what the teacher says of them.
+
+    Args:
+        teacher: Who is asked.
+        batches: The text.
+        config: How it is trained.
+        known: What the teacher said before of batches, by `Batch.key`; what it is asked is added.
+    """
     window = window_for(teacher, batches, config)
     schedule = Schedule(config.steps, config.passes, window, batches.per_epoch, config.seed)
-    return TeacherBatches(batches, schedule, partial(teacher_target, teacher, config))
+
+    def ask(batch: Batch) -> Tensor:
+        if known is None:
+            return teacher_target(teacher, config, batch)
+        key = batch.key()
+        if key not in known:
+            known[key] = teacher_target(teacher, config, batch).half()  # as `TeacherBatches` rounds
+        return known[key]
+
+    return TeacherBatches(batches, schedule, ask)
 
 
 def step_loss(model: TorchNetwork, config: DistillConfig, batch: Batch, target: Tensor) -> Tensor:
@@ -255,6 +273,7 @@ def distill(
     state_path: Path | None = None,
     save_every_s: float = 30.0,
     progress: Progress | None = None,
+    known: MutableMapping[bytes, Tensor] | None = None,
 ) -> tuple[Network, list[float]]:
     """Train a copy of a network on `training_device`; goes on if that run was interrupted.
 
@@ -269,6 +288,8 @@ def distill(
         state_path: Where the state is saved as the run goes.
         save_every_s: Seconds between saves.
         progress: Called with (steps done, steps in all, message).
+        known: See `teacher_batches_of`: of trainings by the same teacher, text, weight of hidden
+            states, batch size and seed.
 
     Returns:
         The trained network, and the loss of every step.
@@ -279,7 +300,7 @@ def distill(
     """
     device = training_device()
     model = trainable(network).to(device)
-    taught = teacher_batches_of(teacher.to(device), batches, config)
+    taught = teacher_batches_of(teacher.to(device), batches, config, known)
     groups = [
         {"params": [p for p in own.parameters() if p.requires_grad], "scale": scale}
         for own, scale in zip(model.tensors, rate_scales(model), strict=True)
@@ -324,6 +345,7 @@ def distill_cached(
     seconds: float | None,
     cache_dir: Path,
     reporter: Reporter,
+    known: MutableMapping[bytes, Tensor] | None = None,
 ) -> tuple[Network, int]:
     """Distil a network, go on with an interrupted run, or find it done in the cache.
 
@@ -336,6 +358,7 @@ def distill_cached(
             recorded and kept when the run is resumed.
         cache_dir: Keeps trained networks.
         reporter: Told of the progress.
+        known: See `distill`.
 
     Returns:
         The trained network in the precision given, and its steps.
@@ -374,6 +397,7 @@ def distill_cached(
                 config,
                 state_path=state_path,
                 progress=progress,
+                known=known,
             )
             header = {"config": config.to_dict(), "loss": losses}
             checkpoint.write(path, _flat(trained), header)

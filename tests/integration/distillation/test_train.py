@@ -108,6 +108,25 @@ def test_the_loss_falls(start: Network, teacher: Teacher, tokens: Tokens) -> Non
     assert trained.architecture == start.architecture
 
 
+def test_what_the_teacher_said_is_not_asked_again(
+    start: Network, teacher: Teacher, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another network on the same text learns as it would alone; other text is asked for."""
+    known: dict[bytes, torch.Tensor] = {}
+    config = dataclasses.replace(CONFIG, hidden_weight=0.0)
+    alone, losses = run(start, teacher, tokens, config)
+    run(start, teacher, tokens, dataclasses.replace(config, learning_rate=1e-3), known=known)
+    held = len(known)
+    assert held > 1
+    with monkeypatch.context() as patched:
+        patched.delattr(Teacher, "hidden_states")
+        beside, found = run(start, teacher, tokens, config, known=known)
+    assert same(alone, beside)
+    assert found == losses
+    run(start, teacher, tokens, dataclasses.replace(config, seed=1), known=known)
+    assert len(known) > held
+
+
 @pytest.mark.parametrize("mode", ["mean", "cls", "max", "sqrt_len"])
 def test_vectors_of_the_loss_are_pooled_as_the_head_says(mode: str) -> None:
     """States that agree in what is pooled, and in nothing else."""
