@@ -9,6 +9,7 @@ and the search runs again.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,28 +71,36 @@ def run(compilation: Compilation) -> CompileResult:
         return _measured(compilation, state, folder, evaluator)
 
 
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """A network that was trained after its measurement, and is to be measured again.
+
+    Attributes:
+        chosen: The network.
+        artifact: Its file.
+        instead_of: Another network that holds its limits, and ships where this one does not.
+    """
+
+    chosen: ChosenNetwork
+    artifact: Artifact
+    instead_of: MeasuredNetwork | None
+
+
 def _measured(
     compilation: Compilation, state: State, folder: Path, evaluator: ArtifactEvaluator
 ) -> CompileResult:
     """The best network that holds its limits as measured on the device."""
-    waiting: tuple[ChosenNetwork, Artifact] | None = None
-    held: MeasuredNetwork | None = None  # while another one, which may take its place, is measured
+    waiting: _Trained | None = None
     parities: dict[Path, ParityReport] = {}
     while True:
-        trained, repeats = waiting is not None, 0
+        held = None
         if waiting is None:
             chosen = choose(compilation, state)
             artifact = lower(compilation, chosen, folder)
         else:
-            (chosen, artifact), waiting = waiting, None
-        measured, state = measure(compilation, state, chosen, artifact)
-        while is_unsure(compilation, state, measured, trained, repeats):
-            # Seconds of measuring may save the minutes of its training, or of a halving.
-            found = check_measured(compilation, state, measured)
-            note = f"{found.note}; measured once more"
-            state = recorded(compilation, state, measured, not found.over, note)
-            measured, state = measure(compilation, state, chosen, measured.artifact)
-            repeats += 1
+            chosen, artifact, held = waiting.chosen, waiting.artifact, waiting.instead_of
+        trained, waiting = waiting is not None, None
+        measured, state = _measured_for_sure(compilation, state, chosen, artifact, trained)
         found = check_measured(compilation, state, measured)
         accepted: MeasuredNetwork | None
         if held is not None and found.tighter:
@@ -100,17 +109,12 @@ def _measured(
             accepted = held
         else:
             accepted, state = accept(compilation, state, measured)
-        held = None
         if accepted is None:
             if state.fallback is not measured:  # its files may be large
                 measured.artifact.remove()
             continue
         finished = finish(compilation, accepted.chosen, evaluator)
         ships = finished is accepted.chosen
-        if finished.network.architecture != accepted.network.architecture:
-            held = dataclasses.replace(
-                accepted, chosen=dataclasses.replace(accepted.chosen, rival=None)
-            )
         artifact = accepted.artifact if ships else lower(compilation, finished, folder)
         parity = parities.get(artifact.path)
         if parity is None:
@@ -120,7 +124,33 @@ def _measured(
             parities[artifact.path] = parity
         if ships:
             return package(compilation, state, ShippedNetwork.of(accepted), parity, evaluator)
-        waiting = finished, artifact
+        instead_of = None
+        if finished.network.architecture != accepted.network.architecture:
+            before = dataclasses.replace(accepted.chosen, rival=None)
+            instead_of = dataclasses.replace(accepted, chosen=before)
+        waiting = _Trained(finished, artifact, instead_of)
+
+
+def _measured_for_sure(
+    compilation: Compilation,
+    state: State,
+    chosen: ChosenNetwork,
+    artifact: Artifact,
+    trained: bool,
+) -> tuple[MeasuredNetwork, State]:
+    """A network measured, again where that is worth it.
+
+    Seconds of measuring may save the minutes of its training, or of a halving.
+    """
+    measured, state = measure(compilation, state, chosen, artifact)
+    repeats = 0
+    while is_unsure(compilation, state, measured, trained, repeats):
+        found = check_measured(compilation, state, measured)
+        note = f"{found.note}; measured once more"
+        state = recorded(compilation, state, measured, not found.over, note)
+        measured, state = measure(compilation, state, chosen, measured.artifact)
+        repeats += 1
+    return measured, state
 
 
 def _estimated(
