@@ -5,7 +5,7 @@ that come with nasc were trained by. Texts are sentences, several joined, and th
 SQuAD's training file, in the shares that the recipe names; the teacher is asked for the vector of
 each once. A network is one of the file, an architecture out of the supernet (``supernet: ...``),
 all layers of the teacher at one smaller hidden size (``narrow 224``) or some of them as they are
-(``layers 1 6``).
+(``layers 1 6``, or ``layers 5M 6``: of the fifth its attention alone; F is a feed-forward part).
 
 ``neighbours`` makes batches of texts whose teacher's vectors are close, eight at a time, so that
 similarities within a batch are not all near 0. ``queue`` adds the divergence of the softmax of
@@ -185,12 +185,14 @@ def network_of(name: str, teacher: Teacher, held: Mapping[str, Network]) -> Netw
     supernet = load_shipped_supernet(teacher)
     if kind == "supernet:":
         return supernet.extract(supernet.space.parse(rest))
-    numbers = [int(word) if word.isdecimal() else 0 for word in rest.split()]
-    if kind == "narrow" and len(numbers) == 1 and numbers[0]:
+    words, layers = rest.split(), teacher.geometry.layers
+    if kind == "narrow" and len(words) == 1 and words[0].isdecimal() and int(words[0]):
         texts = load_corpus(None, seed=0).train
-        return narrowed_network(teacher, numbers[0], texts, "fp32", teacher.head())
-    if kind == "layers" and numbers and set(numbers) <= set(range(1, teacher.geometry.layers + 1)):
-        kept = tuple(n // 2 + 1 in numbers for n in range(2 * teacher.geometry.layers))
+        return narrowed_network(teacher, int(words[0]), texts, "fp32", teacher.head())
+    known = {f"{n}{part}" for n in range(1, layers + 1) for part in ("", "M", "F")}
+    if kind == "layers" and words and set(words) <= known:
+        parts = (f"{n}{part}" for n in range(1, layers + 1) for part in "MF")
+        kept = tuple(part in words or part[:-1] in words for part in parts)
         return pruned_network(teacher, supernet.space, kept, "fp32", teacher.head())
     raise UsageError(
         f"no network {name!r}: give one of {', '.join(held)}, or 'supernet: ARCHITECTURE', "
