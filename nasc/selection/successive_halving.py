@@ -166,13 +166,22 @@ def best_of(context: RunContext, kind: Problem) -> Ranked:
     return by_true_loss(context, shortlist(context, solutions, KIND_FINALISTS))[0]
 
 
-def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> list[Candidate]:
+def candidates(
+    context: RunContext, limits: Limits, variants: Sequence[Variant], trains: bool = True
+) -> list[Candidate]:
     """The best network of each search by true loss, without repetition, and those beside it.
 
     Of the networks of the searches the few with the best score before training enter. Beside them
     are a pruned teacher, one narrowed to one hidden size, and networks that come trained with nasc,
     whose architectures do not enter untrained, too. Those of the searches are in the variant
     that is fastest at the same quality.
+
+    Args:
+        context: Teacher, text, supernet and tables.
+        limits: What must hold.
+        variants: Those that may be chosen.
+        trains: Whether they are trained before one is chosen. Else no narrowed teacher enters: it
+            is far behind as it is, and takes long to make (docs/method.md).
 
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
@@ -195,7 +204,8 @@ def candidates(context: RunContext, limits: Limits, variants: Sequence[Variant])
         for architecture, solution in found.items()
         if architecture.blocks not in known
     ]
-    made = [rival(context, limits, variants) for rival in (pruned_teacher, narrowed_teacher)]
+    rivals = (pruned_teacher, narrowed_teacher) if trains else (pruned_teacher,)
+    made = [rival(context, limits, variants) for rival in rivals]
     return [
         *best_before_training(context, entered, MOST_SEARCHED),
         *(one for one in made if one is not None),

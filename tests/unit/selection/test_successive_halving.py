@@ -213,6 +213,7 @@ def test_of_all_searches_the_few_that_agree_best_enter(
     entered = halving.candidates(context, Limits(), [FP32])
     assert [one.solution for one in entered[:-1]] == found[: halving.MOST_SEARCHED]
     assert entered[-1] is rival
+    assert halving.candidates(context, Limits(), [FP32], trains=False) == entered[:-1]
     trained = dataclasses.replace(trained, trained=TrainedNetwork(trained.network, 1, "", {}, {}))
     monkeypatch.setattr(halving, "trained_networks", lambda *given: [trained])
     entered = halving.candidates(context, Limits(), [FP32])
