@@ -7,10 +7,9 @@ file bit by bit on the same kind of processor.
     OMP_NUM_THREADS=1 python scripts/train_networks.py --corpus wiki-en --steps 25000
         --output minilm-l6.safetensors "192: M | 192: F | 256: F M F"
 
-With `--start` networks of such a file are trained further, whole or with operations left out, and
-those that it does not hold begin in the supernet. What the teacher says of a text is asked once,
-however many networks a call trains. With
-`--beside` those of other files are stored before them as they are, or alone.
+With `--start` networks of such a file are trained further, whole or with operations left out; those
+of `--new` begin in the supernet beside them. Within a call the teacher is asked once what it says
+of a text. With `--beside` those of other files are stored before them as they are, or alone.
 
 `nasc report` tells of the file that ships; `nasc report --json` how it was trained.
 """
@@ -142,6 +141,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25_000)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--start", type=Path, help="a file of networks to train further")
+    parser.add_argument("--new", nargs="+", default=[], help="beside those of --start")
     parser.add_argument("--beside", type=Path, nargs="+", default=[], help="files to take over")
     parser.add_argument("--passes", type=int, default=8, help="times that a sentence is seen")
     parser.add_argument("--sentences", type=int, default=MAX_CORPUS)
@@ -157,7 +157,7 @@ def main() -> None:
     args = parser.parse_args()
     if (args.joined or args.questions) and not args.corpus:
         parser.error("--joined and --questions need --corpus")
-    if not args.networks and not args.beside:
+    if not args.networks and not args.new and not args.beside:
         parser.error("give networks to train, or files to take over (--beside)")
     teacher = load_teacher()
     supernet = load_shipped_supernet(teacher)
@@ -169,9 +169,13 @@ def main() -> None:
         for wanted in architectures
         if (begun := with_operations_left_out(one.network, wanted)) is not None
     }
-    for one in architectures:
-        where = "the supernet" if one not in before else str(before[one].network.architecture)
-        print(f"{one} begins in {where}", flush=True)
+    unknown = [str(one) for one in architectures if one not in before]
+    if args.start is not None and unknown:
+        parser.error(
+            f"{args.start} holds no {', no '.join(unknown)}, nor more operations of it: "
+            "give what is to begin in the supernet by --new"
+        )
+    architectures += [supernet.space.parse(text) for text in args.new]
     found = [one for path in args.beside for one in read_trained(path, teacher)]
     if architectures:
         found += trained(args, teacher, supernet, architectures, before)

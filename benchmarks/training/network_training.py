@@ -196,7 +196,7 @@ def network_of(name: str, teacher: Teacher, held: Mapping[str, Network]) -> Netw
         return pruned_network(teacher, supernet.space, kept, "fp32", teacher.head())
     raise UsageError(
         f"no network {name!r}: give one of {', '.join(held)}, or 'supernet: ARCHITECTURE', "
-        "'narrow SIZE' or 'layers NUMBER ...'"
+        "'narrow SIZE' or 'layers NUMBER[M|F] ...'"
     )
 
 

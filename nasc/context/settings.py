@@ -174,6 +174,15 @@ class Settings:
         return bool(self.corpus) or self.pairs is not None
 
     @property
+    def trains_shipped(self) -> bool:
+        """Whether networks that come trained are trained as all others are.
+
+        Text that nobody asked for makes them no better (docs/quality.md); another one does, and
+        queries alone are what they were not trained for.
+        """
+        return self.has_own_text or self.query_only
+
+    @property
     def train_seconds(self) -> float | None:
         """Budget of the supernet in seconds; None where its steps are given."""
         if self.train_steps is not None:

@@ -288,8 +288,8 @@ def distill(
         state_path: Where the state is saved as the run goes.
         save_every_s: Seconds between saves.
         progress: Called with (steps done, steps in all, message).
-        known: See `teacher_batches_of`: of trainings by the same teacher, text, weight of hidden
-            states, batch size and seed.
+        known: See `teacher_batches_of`. It may be that of trainings by the same teacher and `bf16`,
+            all with hidden states or all without. It grows by every batch: for vectors alone.
 
     Returns:
         The trained network, and the loss of every step.

@@ -2,13 +2,14 @@
 
 They are the emptiest and the fullest of each operation, at both ends of the hidden sizes. How many
 times as long as in the first variant they take, and what lies between them, with a margin, makes
-prices that no network of that variant is expected to be below.
+prices that no network of that variant is expected to be below. The networks that come trained with
+nasc are measured beside them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nasc.architecture.space import Architecture, Block
@@ -33,13 +34,17 @@ FREE: Ratios = {REST: 0.0}
 """Everything takes no time."""
 
 
-def probed(
-    context: RunContext, variant: Variant, also: Sequence[Architecture] = ()
-) -> dict[Architecture, float]:
-    """Latencies of a few whole networks and of others in ms, measured now or found in the cache."""
+def probed(context: RunContext, variant: Variant) -> dict[Architecture, float]:
+    """Latencies of a few whole networks in ms, measured now or found in the cache.
+
+    What comes trained is among them.
+    """
     pairs = emptiest_and_fullest(context, variant.precision)
     networks = [n for own in pairs.values() for pair in own for n in pair]
-    networks += [n.with_precision(variant.precision) for n in also]
+    networks += [
+        one.network.architecture.with_precision(variant.precision)
+        for one in context.inputs.trained_networks
+    ]
     if context.space.keep:
         networks.append(context.space.teacher.with_precision(variant.precision))
     with context.timed("profile"):
@@ -70,19 +75,16 @@ class Slowdowns:
     layers: Ratios
 
 
-def slowdowns(
-    context: RunContext, table: LatencyTable, variant: Variant, also: Sequence[Architecture] = ()
-) -> Slowdowns:
+def slowdowns(context: RunContext, table: LatencyTable, variant: Variant) -> Slowdowns:
     """How many times as long another variant takes, measured now or found in the cache.
 
     Args:
         context: Device, space and cache.
         table: The first variant's.
         variant: The other one.
-        also: Other networks to be measured, in any precision: see `probed`.
     """
     by_operation = emptiest_and_fullest(context, variant.precision)
-    took_ms, first = probed(context, variant, also), table.key.precision
+    took_ms, first = probed(context, variant), table.key.precision
     held_ms = {n: table.latency_ms(n.with_precision(first)) for n in took_ms}
 
     def between(empty: Architecture, full: Architecture) -> float:

@@ -4,7 +4,7 @@ One variant is measured first: int8 of the only runtime, or that in which the fu
 fastest. Of every other one a few whole networks are (`nasc.selection.variant_probes`), which makes
 prices that no network of that variant is expected to be below. If even at those none comes near
 enough to the best of the first to be looked at more closely, the table is not needed. Where nothing
-is trained, it would have to be better than what comes trained with nasc, too.
+is trained before the choice, it would have to be better than what comes trained with nasc, too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from nasc.selection.variant_probes import (
     FREE,
     REST,
     Ratios,
-    Slowdowns,
     emptiest_and_fullest,
     probed,
     slowdowns,
@@ -74,8 +73,8 @@ def promising_variants(
         allowed: Out of the context's.
         near: A variant may win whose best network of a kind comes among so many of the first one's.
         list_wanted: Whether other networks are asked for, too, where the full-size one fits.
-        trains: Whether what is chosen learns before it ships. Else it has to be better as it is
-            than what comes trained with nasc and fits in the first variant.
+        trains: Whether candidates are trained before one is chosen. Else those of another variant
+            have to be better as they are than what comes trained with nasc and fits in the first.
 
     Raises:
         CacheBusy: If another process measures for an hour.
@@ -179,7 +178,9 @@ class _VariantProbe:
         keys = context.tables.keys(self.variant)
         if self._are_there(keys):
             return True
-        ratios = FREE if limits.latency_ms is None else self._slowdowns().layers
+        ratios = FREE
+        if limits.latency_ms is not None:
+            ratios = slowdowns(context, self.table, self.variant).layers
         try:
             check_feasible(context, limits, [self.variant], self._costs(ratios, keys[-1]))
         except InfeasibleLimits as error:
@@ -208,7 +209,7 @@ class _VariantProbe:
             return False
         if limits.latency_ms is None:
             return True
-        slower = self._slowdowns()
+        slower = slowdowns(context, self.table, self.variant)
         if nothing_searched:
             assert slower.whole is not None
             ratios: Ratios = {REST: slower.whole}
@@ -216,9 +217,12 @@ class _VariantProbe:
             ratios = slower.layers
         if wins(ratios, key):
             return True
+        why = "cannot win under these limits"
+        if not nothing_searched and self._is_against_trained and self._loss_to_beat() < math.inf:
+            why = "has nothing that is expected to be ahead of what comes trained"
         context.say_once(
             f"{self.variant} takes {slower.whole or min(ratios.values()):.2f} times as long as "
-            f"{self.first} here and cannot win under these limits: its latency table is not needed"
+            f"{self.first} here and {why}: its latency table is not needed"
         )
         return False
 
@@ -242,10 +246,13 @@ class _VariantProbe:
 
     def _comes_near(self, ratios: Ratios, key: LatencyKey) -> bool:
         """Whether one of its networks would be among those that are looked at closely."""
-        context, costs, held = self.context, self._costs(ratios, key), self._held()
-        if any(self._fits(one.network.architecture, costs) for one in held):
-            return True  # may be truer in it
-        to_beat = min((loss_when_trained(one) for one in held), default=math.inf)
+        context, costs = self.context, self._costs(ratios, key)
+        to_beat = math.inf
+        if self._is_against_trained:
+            come_trained = [one.network.architecture for one in context.inputs.trained_networks]
+            if any(self._fits(architecture, costs) for architecture in come_trained):
+                return True
+            to_beat = self._loss_to_beat()
         variants = {self.variant: context.supernet.measure_variant_loss(self.variant)}
         for kind in searches(context, self.limits, [self.first]):
             last = min(to_beat, self._losses(kind, self.near)[-1])
@@ -254,15 +261,22 @@ class _VariantProbe:
                 return True
         return False
 
-    def _held(self) -> list[TrainedNetwork]:
-        """What comes trained and fits in the first variant, where nothing else learns."""
-        context, found = self.context, []
-        if not self.trains:
-            for one in context.inputs.trained_networks:
-                with suppress(InfeasibleLimits):
-                    priced(context, one.network.architecture, self.first, self.limits)
-                    found.append(one)
-        return found
+    @property
+    def _is_against_trained(self) -> bool:
+        """Whether networks that come trained, as they are, are up against untrained ones."""
+        return not (self.trains or self.context.settings.trains_shipped)
+
+    def _loss_to_beat(self) -> float:
+        """The least of what comes trained and fits in the first variant; infinite if nothing does.
+
+        What decides between candidates is another figure, for which this one stands.
+        """
+        context, found = self.context, [math.inf]
+        for one in context.inputs.trained_networks:
+            with suppress(InfeasibleLimits):
+                priced(context, one.network.architecture, self.first, self.limits)
+                found.append(loss_when_trained(one))
+        return min(found) + context.supernet.measure_variant_loss(self.first)
 
     def _fits(self, architecture: Architecture, costs: TableCosts) -> bool:
         """Whether a network may meet the limits at some costs, and as it was probed itself."""
@@ -291,10 +305,6 @@ class _VariantProbe:
         except InfeasibleLimits:
             found = []
         return [*found, *[math.inf] * (count - len(found))]
-
-    def _slowdowns(self) -> Slowdowns:
-        held = [one.network.architecture for one in self._held()]
-        return slowdowns(self.context, self.table, self.variant, held)
 
 
 def loss_when_trained(trained: TrainedNetwork) -> float:

@@ -94,9 +94,7 @@ def search(compilation: Compilation, state: State) -> ChosenNetwork:
     config, seconds = budget(compilation)
     halving = has_halving(compilation)
     entered = candidates(context, state.limits, state.variants, halving)
-    # Text that nobody asked for makes a network that comes trained no better (docs/quality.md),
-    # unless it is to learn what it was not trained for: queries against the teacher's documents.
-    all_train = context.settings.has_own_text or context.settings.query_only
+    all_train = context.settings.trains_shipped
     with context.timed("halving"):
         compared = run_halving(context, entered, config if halving else None, seconds, all_train)
     won = compared[0]

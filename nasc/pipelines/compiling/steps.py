@@ -72,13 +72,14 @@ def run(compilation: Compilation) -> CompileResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trained:
-    """A network that was trained after its measurement, and is to be measured again.
+class _ToMeasure:
+    """A network that has learned since it was chosen, and is to be measured with what it learned.
 
     Attributes:
         chosen: The network.
         artifact: Its file.
-        instead_of: Another network that holds its limits, and ships where this one does not.
+        instead_of: What ships where this one misses a limit: a network of another architecture that
+            was accepted before. None where it was this one.
     """
 
     chosen: ChosenNetwork
@@ -90,7 +91,7 @@ def _measured(
     compilation: Compilation, state: State, folder: Path, evaluator: ArtifactEvaluator
 ) -> CompileResult:
     """The best network that holds its limits as measured on the device."""
-    waiting: _Trained | None = None
+    waiting: _ToMeasure | None = None
     parities: dict[Path, ParityReport] = {}
     while True:
         held = None
@@ -100,7 +101,7 @@ def _measured(
         else:
             chosen, artifact, held = waiting.chosen, waiting.artifact, waiting.instead_of
         trained, waiting = waiting is not None, None
-        measured, state = _measured_for_sure(compilation, state, chosen, artifact, trained)
+        measured, state = _measured_until_sure(compilation, state, chosen, artifact, trained)
         found = check_measured(compilation, state, measured)
         accepted: MeasuredNetwork | None
         if held is not None and found.tighter:
@@ -128,17 +129,17 @@ def _measured(
         if finished.network.architecture != accepted.network.architecture:
             before = dataclasses.replace(accepted.chosen, rival=None)
             instead_of = dataclasses.replace(accepted, chosen=before)
-        waiting = _Trained(finished, artifact, instead_of)
+        waiting = _ToMeasure(finished, artifact, instead_of)
 
 
-def _measured_for_sure(
+def _measured_until_sure(
     compilation: Compilation,
     state: State,
     chosen: ChosenNetwork,
     artifact: Artifact,
     trained: bool,
 ) -> tuple[MeasuredNetwork, State]:
-    """A network measured, again where that is worth it.
+    """Measure a network, and again where it is unsure whether its limits hold.
 
     Seconds of measuring may save the minutes of its training, or of a halving.
     """

@@ -240,6 +240,38 @@ def test_untrained_networks_are_up_against_one_that_comes_trained(
     assert promising_variants(context, limits, BOTH, trains=False) == expected
 
 
+def test_what_comes_trained_may_fit_in_the_other_variant_alone(
+    tmp_path: Path, measured: Any
+) -> None:
+    """All that come trained are measured in it, whatever the limits: once."""
+    context = Context(tmp_path)
+    networks = ("16: F F | 16: F F", "32: M M M | 32: M M")
+    first, other = (coming_trained(text, pooled_cosine=0.99) for text in networks)
+    context.inputs.__dict__["trained_networks"] = (first,)
+    calls = measured(slower(context.table, {"": 1.6, "mha": 0.4}))
+    fits = priced(context, first.network.architecture, INT8, Limits())
+    limits = Limits(latency_ms=1.01 * fits.upper_latency_ms)
+    with pytest.raises(InfeasibleLimits):
+        priced(context, other.network.architecture, INT8, limits)
+    assert promising_variants(context, limits, BOTH, trains=False) == [INT8]
+    context.inputs.__dict__["trained_networks"] = (first, other)
+    assert promising_variants(context, limits, BOTH, trains=False) == BOTH
+    alone = 2 + 2 * len(SPACE.operations)
+    assert calls == [alone + 1, alone + 2]
+
+
+def test_of_another_text_it_says_nothing(tmp_path: Path, measured: Any) -> None:
+    context = Context(tmp_path)
+    context.inputs.__dict__["trained_networks"] = (
+        coming_trained("16: M F | 16: M F", pooled_cosine=0.99),
+    )
+    measured(slower(context.table, {"": 1.3}))
+    fits = priced(context, SPACE.parse("16: M F | 16: M F"), INT8, Limits())
+    limits = Limits(latency_ms=1.01 * fits.upper_latency_ms)
+    context.settings = dataclasses.replace(context.settings, corpus=("mine.txt",))
+    assert promising_variants(context, limits, BOTH, trains=False) == BOTH
+
+
 @pytest.mark.parametrize(("times", "expected"), [(3.0, [INT8]), (0.5, BOTH)])
 def test_a_certificate_speaks_of_what_reaches_furthest(
     tmp_path: Path, measured: Any, times: float, expected: list[Variant]

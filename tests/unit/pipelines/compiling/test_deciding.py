@@ -224,23 +224,27 @@ def test_only_precisions_still_allowed_count_as_smaller(tmp_path: Path) -> None:
     assert one.accepted(exported) is exported
 
 
+@pytest.mark.parametrize(("minutes", "trains"), [(None, True), (0.0, False)])
 def test_precisions_are_weighed_again_under_tightened_limits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: float | None, trains: bool
 ) -> None:
-    asked: list[float | None] = []
+    asked: list[tuple[float | None, bool]] = []
 
     def promising(
         context: Any, limits: Limits, allowed: Sequence[Variant], trains: bool
     ) -> list[Variant]:
-        asked.append(limits.latency_ms)
+        asked.append((limits.latency_ms, trains))
         return list(allowed)
 
     monkeypatch.setattr(choosing, "promising_variants", promising)
     one = compilation(fp32_ms=1.0, int8_ms=9.4)
+    options = dataclasses.replace(one.compilation.options, distill_minutes=minutes)
+    one.compilation = dataclasses.replace(one.compilation, options=options)
+    choosing.start(one.compilation)
     one.state = dataclasses.replace(one.state, variants=(INT8,))
     assert one.accepted(measured(tmp_path, 9.9, 10.2, 9.0)) is None  # no longer with int8
     assert one.state.variants == (FP32, INT8)
-    assert asked == [one.state.limits.latency_ms]
+    assert asked == [(LIMIT_MS, trains), (one.state.limits.latency_ms, trains)]
 
 
 def test_it_gives_up_after_some_attempts(tmp_path: Path) -> None:
