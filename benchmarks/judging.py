@@ -30,14 +30,14 @@ SENTENCES = 512
 QUERIES = 2_000
 
 CLASSIFIED = {"sst-2": "SST-2", "mrpc": "MRPC"}
-"""Tasks of GLUE of which the teacher's vectors tell something, with their folders: of CoLA they do not
-(a correlation of 0.06 to 0.10)."""
+"""Tasks of GLUE of which the teacher's vectors tell something, with their folders: of CoLA they do
+not (a correlation of 0.06 to 0.10)."""
 
-EXAMPLES = 10_000
+EXAMPLES = 5_000
 """Of a task that are learnt from, at most."""
 
 STRENGTH = 0.001
-"""Inverse of the regularisation (sklearn's C): of 1, 0.1, 0.01 and this the best for the teacher."""
+"""Inverse of the regularisation (sklearn's C): of it and its tenfold to 1 the teacher's best."""
 
 Vectors = NDArray[np.float32]
 Encode = Callable[[Sequence[Any]], Vectors]
