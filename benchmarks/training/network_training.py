@@ -11,7 +11,8 @@ all layers of the teacher at one smaller hidden size (``narrow 224``) or some of
 similarities within a batch are not all near 0. ``queue`` adds the divergence of the softmax of
 similarities with 8,192 vectors of the teacher (rank distillation: Fang et al., SEED, ICLR 2021,
 Equation 2, with a temperature of 0.05), the text itself left out. ``words`` trains the embedding's
-rows, too.
+rows, too; ``average`` keeps an exponential mean of the weights. Other batches are of as many texts
+in all, so that their steps are more or fewer.
 
     OMP_NUM_THREADS=1 python benchmarks/training/network_training.py
         --corpus wiki-en/train-00.txt.gz --questions train-v1.1.json --squad dev-v1.1.json
@@ -28,6 +29,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -80,6 +82,11 @@ class Recipe:
     neighbours: bool = False
     queue: bool = False
     words: bool = False
+    batch: int = 32
+    rate: float = 1.0
+    """What the learning rate is multiplied with."""
+    average: float = 0.0
+    """Decay of the mean of weights over steps that is kept in their place; 0 keeps the last."""
 
 
 RECIPES = {
@@ -90,6 +97,10 @@ RECIPES = {
     "questions": Recipe(questions=0.3),
     "neighbours": Recipe(questions=0.3, neighbours=True),
     "queue": Recipe(questions=0.3, queue=True),
+    "batch-16": Recipe(batch=16, rate=0.7),
+    "batch-64": Recipe(batch=64, rate=1.4),
+    "rate-2": Recipe(rate=2.0),
+    "average": Recipe(average=0.999),
     "words": Recipe(words=True),
     "words-passes-4": Recipe(passes=4, words=True),
 }
@@ -147,6 +158,26 @@ def with_queue(bank: Tensor, *given: Any, **more: Any) -> Tensor:
     return distill_loss(*given, **more) + part
 
 
+class Averaging(torch.optim.AdamW):
+    """AdamW that leaves the exponential mean of the weights behind after so many steps."""
+
+    def __init__(self, groups: Any, *, decay: float, steps: int, **options: Any) -> None:
+        super().__init__(groups, **options)
+        self.decay, self.left = decay, steps
+        self.weights = [p for group in self.param_groups for p in group["params"]]
+        self.means = [p.detach().clone() for p in self.weights]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """One step; after the last one the mean takes the place of the weights."""
+        found = super().step(closure)
+        torch._foreach_lerp_(self.means, self.weights, 1 - self.decay)
+        self.left -= 1
+        if self.left == 0:
+            torch._foreach_copy_(self.weights, self.means)
+        return found
+
+
 def without_the_words(name: str) -> bool:
     """`is_the_teachers`, but for the words."""
     return name != "word" and is_the_teachers(name)
@@ -165,6 +196,9 @@ def trained(
         if recipe.queue:
             bank = functional.normalize(taught.vectors[:QUEUE], dim=-1)
             put("distill_loss", lambda *given, **more: with_queue(bank, *given, **more))
+        if recipe.average:
+            averaging = partial(Averaging, decay=recipe.average, steps=config.steps)
+            patches.enter_context(mock.patch.object(torch.optim, "AdamW", averaging))
         if recipe.words:
             put("is_the_teachers", without_the_words)
             first = {**network.tensors[0], "word": network.tensors[0]["word"].copy()}
@@ -232,12 +266,18 @@ def main() -> None:
 
     for name, network in networks.items():
         tell(network=name, recipe="none", **judging.network(network))
-    config = DistillConfig(args.steps, learning_rate=args.learning_rate, hidden_weight=0.0)
     questions = [one.question.strip() for one in read_squad(args.questions)]
     vectors: dict[str, NDArray[np.float32]] = {}
     for seed, kind in itertools.product(args.seeds, args.recipes):
         recipe = RECIPES[kind]
-        count = args.steps * config.batch_size // recipe.passes
+        config = DistillConfig(
+            args.steps * Recipe.batch // recipe.batch,
+            batch_size=recipe.batch,
+            learning_rate=args.learning_rate * recipe.rate,
+            hidden_weight=0.0,
+            seed=seed,
+        )
+        count = config.steps * config.batch_size // recipe.passes
         asking = round(count * recipe.questions)
         sentences = read_all(args.corpus, Reading())
         plain = corpus_from_sentences(
@@ -255,8 +295,7 @@ def main() -> None:
         for name, network in networks.items():
             taught = Taught(tokens, known, recipe, config.batch_size)
             begin = time.process_time()
-            seeded = dataclasses.replace(config, seed=seed)
-            after = trained(network, teacher, taught, seeded, recipe)
+            after = trained(network, teacher, taught, config, recipe)
             cpu_s = round(time.process_time() - begin)
             tell(network=name, recipe=kind, seed=seed, cpu_s=cpu_s, **judging.network(after))
     found = {"benchmark": "network_training", "steps": args.steps, "rows": rows}
