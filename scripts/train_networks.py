@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument(
         "--questions", type=Path, nargs="+", default=[], help="files of SQuAD: their questions, too"
     )
+    parser.add_argument("--text", help="what all of the file learnt from, for people to read")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="default: nasc's own")
     parser.add_argument("--output", type=Path, required=True)
@@ -179,7 +180,10 @@ def main() -> None:
     found = [one for path in args.beside for one in read_trained(path, teacher)]
     if architectures:
         found += trained(args, teacher, supernet, architectures, before)
-    found = [dataclasses.replace(one, recipe=without_cache(one.recipe)) for one in found]
+    found = [
+        dataclasses.replace(one, recipe=without_cache(one.recipe), text=args.text or one.text)
+        for one in found
+    ]
     write_trained(args.output, teacher, supernet.space, found)
 
 

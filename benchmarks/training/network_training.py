@@ -100,7 +100,7 @@ RECIPES = {
     "batch-16": Recipe(batch=16, rate=0.7),
     "batch-64": Recipe(batch=64, rate=1.4),
     "rate-2": Recipe(rate=2.0),
-    "average": Recipe(average=0.999),
+    "average": Recipe(average=0.99),
     "words": Recipe(words=True),
     "words-passes-4": Recipe(passes=4, words=True),
 }
