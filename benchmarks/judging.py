@@ -30,8 +30,8 @@ SENTENCES = 512
 QUERIES = 2_000
 
 CLASSIFIED = {"sst-2": "SST-2"}
-"""Tasks of GLUE of which vectors tell something, with their folders. Of CoLA the teacher's do not (a
-correlation of 0.06 to 0.10), of MRPC an untrained network's tell as much (0.74 to 0.75)."""
+"""Tasks of GLUE of which vectors tell something, with their folders. Of CoLA the teacher's do not
+(a correlation of 0.06 to 0.10), of MRPC an untrained network's tell as much (0.74 to 0.75)."""
 
 EXAMPLES = 5_000
 """Of a task that are learnt from, at most."""
