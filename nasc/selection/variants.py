@@ -50,9 +50,6 @@ NEAR = 4
 """Of a kind so many of the best networks of the first variant are looked at: one of another has to
 come among them."""
 
-PROBED_MARGIN = 0.95
-"""So much counts of the latency of a whole network that was probed itself (chosen, 2026)."""
-
 
 def promising_variants(
     context: RunContext,
@@ -282,7 +279,7 @@ class _VariantProbe:
         """Whether a network may meet the limits at some costs, and as it was probed itself."""
         most_ms, own = self.limits.latency_ms, architecture.with_precision(self.variant.precision)
         took_ms = self.context.tables.probed_ms.get(self.variant, {}).get(own, 0.0)
-        if most_ms is not None and PROBED_MARGIN * took_ms > most_ms:
+        if most_ms is not None and took_ms > most_ms:
             return False
         try:
             priced(self.context, architecture, self.variant, self.limits, costs)
