@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -27,7 +26,7 @@ from nasc.latency.key import LatencyKey
 from nasc.latency.memory import file_bytes
 from nasc.latency.table import LatencyTable
 from nasc.latency.table_paths import tables_folder
-from nasc.selection.problems import check_feasible, priced, whole_teacher
+from nasc.selection.problems import check_feasible, fastest, priced, whole_teacher
 from nasc.selection.successive_halving import searches
 from nasc.selection.variant_probes import (
     FREE,
@@ -234,12 +233,7 @@ class _VariantProbe:
             return max(ratios.values()) < 1
         if self.first.precision in LOSSLESS:
             return False
-        costs = self._costs(ratios, key)
-        try:
-            priced(self.context, self.context.space.teacher, self.variant, self.limits, costs)
-        except InfeasibleLimits:
-            return False
-        return True
+        return self._is_within(self.context.space.teacher, self._costs(ratios, key))
 
     def _comes_near(self, ratios: Ratios, key: LatencyKey) -> bool:
         """Whether one of its networks would be among those that are looked at closely."""
@@ -268,12 +262,13 @@ class _VariantProbe:
 
         What decides between candidates is another figure, for which this one stands.
         """
-        context, found = self.context, [math.inf]
-        for one in context.inputs.trained_networks:
-            with suppress(InfeasibleLimits):
-                priced(context, one.network.architecture, self.first, self.limits)
-                found.append(loss_when_trained(one))
-        return min(found) + context.supernet.measure_variant_loss(self.first)
+        context = self.context
+        found = [
+            loss_when_trained(one)
+            for one in context.inputs.trained_networks
+            if fastest(context, one.network.architecture, self.limits, [self.first]) is not None
+        ]
+        return min(found, default=math.inf) + context.supernet.measure_variant_loss(self.first)
 
     def _fits(self, architecture: Architecture, costs: TableCosts) -> bool:
         """Whether a network may meet the limits at some costs, and as it was probed itself."""
@@ -281,6 +276,10 @@ class _VariantProbe:
         took_ms = self.context.tables.probed_ms.get(self.variant, {}).get(own, 0.0)
         if most_ms is not None and took_ms > most_ms:
             return False
+        return self._is_within(architecture, costs)
+
+    def _is_within(self, architecture: Architecture, costs: TableCosts) -> bool:
+        """Whether a network meets the limits at some costs."""
         try:
             priced(self.context, architecture, self.variant, self.limits, costs)
         except InfeasibleLimits:
