@@ -190,10 +190,10 @@ class LatencyTables:
         shares = tuple(self._inputs.lengths.values())
         self.mixed[variant] = mixed(tables, shares, self._inputs.space)
 
-    def can_measure_sizes(self, variant: Variant) -> bool:
-        """Whether costs of other hidden sizes can be measured beside the tables of a variant.
+    def can_measure(self, variant: Variant) -> bool:
+        """Whether more can be measured beside the tables of a variant: other sizes, whole networks.
 
-        They cannot where nothing is measured, nor beside a table of another machine.
+        It cannot where nothing is measured, nor beside a table of another machine.
         """
         if self._inputs.settings.estimate or self._sessions.is_offline:
             return False

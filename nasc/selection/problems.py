@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -76,8 +76,22 @@ def priced(
     return solve(Problem(geometry, head, alone, {variant: 0.0}, costs, limits))[0]
 
 
+Missed = Collection[tuple[str, str]]
+"""Networks that were measured on the device and did not hold their limits, with room for a
+repetition: architecture in its precision, and runtime. They are not tried again."""
+
+NONE_MISSED: Missed = frozenset()
+
+Pricing = Callable[[RunContext, Architecture, Variant, Limits], Solution]
+"""What one network costs in a variant, as `priced` tells."""
+
+
 def fastest(
-    context: RunContext, architecture: Architecture, limits: Limits, variants: Sequence[Variant]
+    context: RunContext,
+    architecture: Architecture,
+    limits: Limits,
+    variants: Sequence[Variant],
+    price: Pricing = priced,
 ) -> Solution | None:
     """The variant in which a network is predicted to be fastest within limits, if any is.
 
@@ -86,11 +100,12 @@ def fastest(
         architecture: The network, in any precision.
         limits: What must hold.
         variants: Those that may be chosen.
+        price: What it costs in one of them.
     """
     found = []
     for variant in variants:
         with suppress(InfeasibleLimits):
-            found.append(priced(context, architecture, variant, limits))
+            found.append(price(context, architecture, variant, limits))
     return min(found, key=lambda s: s.upper_latency_ms, default=None)
 
 
@@ -110,6 +125,7 @@ def truest(
     limits: Limits,
     variants: Sequence[Variant],
     loss: Callable[[Variant], float],
+    price: Pricing = priced,
 ) -> Solution | None:
     """The fastest of the truest variants in which a network is predicted to fit, if any.
 
@@ -121,17 +137,21 @@ def truest(
         limits: What must hold.
         variants: Those that may be chosen.
         loss: What a variant loses; asked where several fit that lose something.
+        price: What it costs in one of them.
     """
-    true = [v for v in variants if v.precision in LOSSLESS]
-    found = fastest(context, architecture, limits, true)
+
+    def within(variants: Sequence[Variant]) -> Solution | None:
+        return fastest(context, architecture, limits, variants, price)
+
+    found = within([v for v in variants if v.precision in LOSSLESS])
     if found is not None:
         return found
     lossy = [v for v in variants if v.precision not in LOSSLESS]
-    fitting = [v for v in lossy if fastest(context, architecture, limits, [v]) is not None]
+    fitting = [v for v in lossy if within([v]) is not None]
     fitting = [v for v in fitting if truer_of(v) not in fitting]
     if len(fitting) > 1:
         fitting = sorted(fitting, key=loss)[:1]
-    return fastest(context, architecture, limits, fitting)
+    return within(fitting)
 
 
 def at_equal_quality(

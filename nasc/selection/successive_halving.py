@@ -31,8 +31,16 @@ from nasc.errors import InfeasibleLimits, TrainingDiverged
 from nasc.evaluation.agreement import Quality, compare
 from nasc.evaluation.torch_vectors import pooled_vectors
 from nasc.networks.network import Network
-from nasc.selection.problems import at_equal_quality, priced, problem_of, truest
+from nasc.selection.problems import (
+    NONE_MISSED,
+    Missed,
+    at_equal_quality,
+    priced,
+    problem_of,
+    truest,
+)
 from nasc.selection.true_loss import by_true_loss, shortlist
+from nasc.selection.variant_probes import not_missed, priced_or_probed
 from nasc.selection.widest import widest
 from nasc.solver.frontier import solve
 from nasc.solver.problem import Limits, Problem, ScoredBlocks, Solution
@@ -167,7 +175,11 @@ def best_of(context: RunContext, kind: Problem) -> Ranked:
 
 
 def candidates(
-    context: RunContext, limits: Limits, variants: Sequence[Variant], trains: bool = True
+    context: RunContext,
+    limits: Limits,
+    variants: Sequence[Variant],
+    trains: bool = True,
+    missed: Missed = NONE_MISSED,
 ) -> list[Candidate]:
     """The best network of each search by true loss, without repetition, and those beside it.
 
@@ -182,11 +194,13 @@ def candidates(
         variants: Those that may be chosen.
         trains: Whether they are trained before one is chosen. Else no narrowed teacher enters: it
             is far behind as it is, and takes long to make (docs/method.md).
+        missed: Of what comes trained, which does not enter again. The limits are tighter than any
+            other is predicted that was measured.
 
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
     """
-    trained = trained_networks(context, limits, variants)
+    trained = trained_networks(context, limits, variants, missed)
     known = {one.network.architecture.blocks for one in trained}
     found: dict[Architecture, Solution] = {}
     for kind in searches(context, limits, variants):
@@ -214,13 +228,18 @@ def candidates(
 
 
 def trained_networks(
-    context: RunContext, limits: Limits, variants: Sequence[Variant]
+    context: RunContext,
+    limits: Limits,
+    variants: Sequence[Variant],
+    missed: Missed = NONE_MISSED,
 ) -> list[Candidate]:
     """The best that come trained with nasc and fit, each in the truest variant in which it does."""
     found: list[Candidate] = []
     lost = context.supernet.measure_variant_loss
     for one in context.inputs.trained_networks:
-        solution = truest(context, one.network.architecture, limits, variants, lost)
+        architecture = one.network.architecture
+        open_to = not_missed(architecture, variants, missed)
+        solution = truest(context, architecture, limits, open_to, lost, priced_or_probed)
         if solution is None:
             continue
         network = one.network.with_precision(solution.architecture.precision)

@@ -3,22 +3,26 @@
 They are the emptiest and the fullest of each operation, at both ends of the hidden sizes. How many
 times as long as in the first variant they take, and what lies between them, with a margin, makes
 prices that no network of that variant is expected to be below. The networks that come trained with
-nasc are measured beside them.
+nasc are measured beside them, also in a variant whose table leaves open whether one is within a
+limit: hours of training are in it, and on a busy machine a table's interval is wide.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nasc.architecture.space import Architecture, Block
 from nasc.architecture.variant import Variant
 from nasc.context.context import RunContext
+from nasc.errors import InfeasibleLimits
 from nasc.latency.key import LatencyKey
 from nasc.latency.predict import Interval
 from nasc.latency.spot_check import probe
 from nasc.latency.table import LatencyTable
+from nasc.selection.problems import Missed, priced
+from nasc.solver.problem import LATENCY, Limits, Solution
 
 MARGIN = 0.9
 """Of the ratios that are measured so much counts: what lies between the ends of a space is not
@@ -60,6 +64,58 @@ def probed(context: RunContext, variant: Variant) -> dict[Architecture, float]:
             found = {n: ms + share * took[n].latency_ms for n, ms in found.items()}
         context.tables.probed_ms[variant] = found
     return found
+
+
+def priced_or_probed(
+    context: RunContext, architecture: Architecture, variant: Variant, limits: Limits
+) -> Solution:
+    """What a network that comes trained costs: as the table says, or as it was measured itself.
+
+    It is measured where the limit lies between the ends of what the table predicts.
+
+    Args:
+        context: Geometry, head, tables; measures now or finds it in the cache.
+        architecture: The network, in any precision.
+        variant: How it runs.
+        limits: What must hold.
+
+    Raises:
+        InfeasibleLimits: If it is over a limit.
+        CacheBusy, NascError, profilers.ProfilerError: See `nasc.latency.spot_check.probe`.
+    """
+    try:
+        return priced(context, architecture, variant, limits)
+    except InfeasibleLimits:
+        most_ms, own = limits.latency_ms, architecture.with_precision(variant.precision)
+        if most_ms is None or not context.tables.can_measure(variant):
+            raise
+        found = priced(context, own, variant, dataclasses.replace(limits, latency_ms=None))
+        table = context.tables.measure_costs([variant])
+        if table.predict(own, variant.runtime).low_ms > most_ms:
+            raise
+        took_ms = probed(context, variant)[own]
+        if took_ms > most_ms:
+            raise
+    context.say_once(
+        f"{own} takes {took_ms:.3g} ms by {variant.runtime} as measured itself, where its table "
+        f"says up to {found.upper_latency_ms:.3g}"
+    )
+    return dataclasses.replace(
+        found,
+        costs={**found.costs, LATENCY: took_ms},
+        upper={**found.upper, LATENCY: took_ms},
+    )
+
+
+def not_missed(
+    architecture: Architecture, variants: Sequence[Variant], missed: Missed
+) -> list[Variant]:
+    """The variants in which a network was not measured in vain."""
+    return [
+        variant
+        for variant in variants
+        if (str(architecture.with_precision(variant.precision)), variant.runtime) not in missed
+    ]
 
 
 @dataclass(frozen=True, slots=True)

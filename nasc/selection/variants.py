@@ -26,13 +26,22 @@ from nasc.latency.key import LatencyKey
 from nasc.latency.memory import file_bytes
 from nasc.latency.table import LatencyTable
 from nasc.latency.table_paths import tables_folder
-from nasc.selection.problems import check_feasible, fastest, priced, whole_teacher
+from nasc.selection.problems import (
+    NONE_MISSED,
+    Missed,
+    check_feasible,
+    fastest,
+    priced,
+    whole_teacher,
+)
 from nasc.selection.successive_halving import searches
 from nasc.selection.variant_probes import (
     FREE,
     REST,
     Ratios,
     emptiest_and_fullest,
+    not_missed,
+    priced_or_probed,
     probed,
     slowdowns,
     slowed,
@@ -58,6 +67,7 @@ def promising_variants(
     *,
     list_wanted: bool = False,
     trains: bool = True,
+    missed: Missed = NONE_MISSED,
 ) -> list[Variant]:
     """Variants in which the best network within limits may be, in the context's order.
 
@@ -71,6 +81,7 @@ def promising_variants(
         list_wanted: Whether other networks are asked for, too, where the full-size one fits.
         trains: Whether candidates are trained before one is chosen. Else those of another variant
             have to be better as they are than what comes trained with nasc and fits in the first.
+        missed: Of what comes trained, which is out of the question.
 
     Raises:
         CacheBusy: If another process measures for an hour.
@@ -83,7 +94,7 @@ def promising_variants(
     first = first_variant(context, limits, variants)
     table = context.tables.measure_costs([first]).tables[first]
     probes = {
-        v: _VariantProbe(context, limits, table, v, near, list_wanted, trains)
+        v: _VariantProbe(context, limits, table, v, near, list_wanted, trains, missed)
         for v in variants
         if v != first
     }
@@ -158,6 +169,7 @@ class _VariantProbe:
     near: int
     list_wanted: bool
     trains: bool
+    missed: Missed
 
     @property
     def first(self) -> Variant:
@@ -240,8 +252,7 @@ class _VariantProbe:
         context, costs = self.context, self._costs(ratios, key)
         to_beat = math.inf
         if self._is_against_trained:
-            come_trained = [one.network.architecture for one in context.inputs.trained_networks]
-            if any(self._fits(architecture, costs) for architecture in come_trained):
+            if any(self._fits(own, costs) for _, own in self._come_trained(self.variant)):
                 return True
             to_beat = self._loss_to_beat()
         variants = {self.variant: context.supernet.measure_variant_loss(self.variant)}
@@ -265,10 +276,19 @@ class _VariantProbe:
         context = self.context
         found = [
             loss_when_trained(one)
-            for one in context.inputs.trained_networks
-            if fastest(context, one.network.architecture, self.limits, [self.first]) is not None
+            for one, own in self._come_trained(self.first)
+            if fastest(context, own, self.limits, [self.first], priced_or_probed) is not None
         ]
         return min(found, default=math.inf) + context.supernet.measure_variant_loss(self.first)
+
+    def _come_trained(self, variant: Variant) -> list[tuple[TrainedNetwork, Architecture]]:
+        """What comes trained and may be tried in a variant."""
+        networks = self.context.inputs.trained_networks
+        return [
+            (one, one.network.architecture)
+            for one in networks
+            if not_missed(one.network.architecture, [variant], self.missed)
+        ]
 
     def _fits(self, architecture: Architecture, costs: TableCosts) -> bool:
         """Whether a network may meet the limits at some costs, and as it was probed itself."""

@@ -86,7 +86,7 @@ class _Widths:
             for hidden in narrow_sizes(context.space)
             if not why_unsupported_sizes(*about, {hidden, g.inner(hidden), g.head_size}, "it")
         ]
-        if not made or context.tables.can_measure_sizes(self.variant):
+        if not made or context.tables.can_measure(self.variant):
             return made
         return [hidden for hidden in made if self.has_cost(hidden)]
 

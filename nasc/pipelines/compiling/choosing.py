@@ -12,7 +12,7 @@ from nasc.networks.from_teacher import teacher_network
 from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, Rival, State
 from nasc.pipelines.compiling.training import budget, has_halving
 from nasc.pipelines.formats import variants_in
-from nasc.selection.problems import check_feasible, whole_teacher
+from nasc.selection.problems import Missed, check_feasible, whole_teacher
 from nasc.selection.successive_halving import (
     SHARE,
     TrainedCandidate,
@@ -46,11 +46,11 @@ def start(compilation: Compilation) -> State:
 
 
 def reachable(
-    compilation: Compilation, limits: Limits, allowed: Sequence[Variant]
+    compilation: Compilation, limits: Limits, allowed: Sequence[Variant], missed: Missed
 ) -> tuple[Variant, ...]:
     """Variants to search under some limits; none if no network in any is predicted to fit."""
     context, trains = compilation.context, has_halving(compilation)
-    found = promising_variants(context, limits, allowed, trains=trains)
+    found = promising_variants(context, limits, allowed, trains=trains, missed=missed)
     try:
         check_feasible(context, limits, found)
     except InfeasibleLimits:
@@ -93,7 +93,7 @@ def search(compilation: Compilation, state: State) -> ChosenNetwork:
     context = compilation.context
     config, seconds = budget(compilation)
     halving = has_halving(compilation)
-    entered = candidates(context, state.limits, state.variants, halving)
+    entered = candidates(context, state.limits, state.variants, halving, state.missed)
     all_train = context.settings.trains_shipped
     with context.timed("halving"):
         compared = run_halving(context, entered, config if halving else None, seconds, all_train)

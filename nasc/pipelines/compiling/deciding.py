@@ -109,7 +109,7 @@ def accept(
         state = dataclasses.replace(state, fallback=measured)
     tightened = dataclasses.replace(state.limits, **found.tighter)
     if len(state.attempts) < MAX_ATTEMPTS and (
-        variants := reachable(compilation, tightened, state.allowed)
+        variants := reachable(compilation, tightened, state.allowed, state.missed)
     ):
         under = ", ".join(f"{name} {value:.4g}" for name, value in found.tighter.items())
         say(f"searching under {under}")
@@ -158,7 +158,7 @@ def check_parity(
         state,
         limits=limits,
         allowed=allowed,
-        variants=reachable(compilation, limits, allowed) or allowed,
+        variants=reachable(compilation, limits, allowed, state.missed) or allowed,
         attempts=attempts,
         fallback=None,
     )

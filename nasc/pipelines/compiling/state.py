@@ -15,6 +15,7 @@ from nasc.networks.network import Network
 from nasc.package.measured_latency import MeasuredLatency, PredictedLatency
 from nasc.pipelines.options import Options
 from nasc.pipelines.result import Attempt
+from nasc.selection.problems import Missed
 from nasc.selection.successive_halving import TrainedCandidate
 from nasc.solver.problem import Limits, Solution
 
@@ -183,6 +184,12 @@ class State:
     attempts: tuple[Attempt, ...] = ()
     fallback: MeasuredNetwork | None = None
     bounds: Mapping[tuple[str, str], tuple[tuple[bool, float], ...]] = field(default_factory=dict)
+
+    @property
+    def missed(self) -> Missed:
+        """Networks that, as measured last, do not hold their limits with room for a repetition."""
+        last = {(one.architecture, one.runtime): one for one in self.attempts}
+        return {which for which, one in last.items() if one.note}
 
     def tried(self) -> str:
         """The networks measured so far, for a message."""

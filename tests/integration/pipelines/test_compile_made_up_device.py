@@ -423,7 +423,7 @@ def test_the_teacher_narrowed_loses_where_others_agree_better(
     toy: Toy, narrow_ms: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow_gives(monkeypatch, lambda sentences: sentences[::-1])
-    result = toy.compile(toy.device(), "loses", narrow_ms)
+    result = toy.compile(toy.device(), "loses", narrow_ms, distill_steps=20)
     assert str(result.manifest.architecture) != NARROW
     compared = result.manifest.evidence["search"]["compared"]
     assert NARROW in [one["architecture"] for one in compared]
@@ -435,7 +435,7 @@ def test_the_teacher_narrowed_is_left_out_where_no_size_fits(
     narrow_gives(monkeypatch, lambda sentences: sentences)
     device = toy.device()
     least = Architecture.narrowed(toy.space.geometry, 16).with_precision("int8")
-    result = toy.compile(device, "small", 0.95 * device.layers_ms(least))
+    result = toy.compile(device, "small", 0.95 * device.layers_ms(least), distill_steps=20)
     assert len(result.manifest.architecture.blocks) == 2
     compared = result.manifest.evidence["search"]["compared"]
     assert all("|" in one["architecture"] for one in compared)
@@ -1290,12 +1290,48 @@ def test_a_rival_that_misses_the_limits_leaves_what_comes_trained_in_place(
     assert verify_package(result.package, measure=False).ok
 
 
+@pytest.mark.parametrize("distill_steps", [0, 20])
+def test_what_comes_trained_and_misses_the_limits_is_not_tried_again(
+    toy: Toy,
+    trained: list[int],
+    distill_steps: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It fits as it was measured beside the table, whatever the limits."""
+    space, teacher = toy.space, toy.teacher
+    supernet = Supernet(space, teacher)
+    batch = teacher.tokenize([" ".join(WORDS)]).batch(range(1))
+    initialize(supernet, batch.input_ids, batch.attention_mask, 0)
+    network = supernet.extract(space.parse("32: M F | 32: M F"))
+    about = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
+    monkeypatch.setattr(RunInputs, "trained_networks", (about,))
+    monkeypatch.setattr(Settings, "has_own_text", False)
+    monkeypatch.setattr(
+        halving.TrainedCandidate, "score", property(lambda one: float(one.trained is not None))
+    )
+
+    def probed(context: Any, architecture: Any, variant: Any, limits: Limits) -> Any:
+        return halving.priced(context, architecture, variant, Limits())
+
+    monkeypatch.setattr(halving, "priced_or_probed", probed)
+    device = toy.device()
+    less_ms = 0.9 * device.layers_ms(network.architecture.with_precision("int8"))
+    result = toy.compile(device, "missed", less_ms, distill_steps=distill_steps)
+    assert result.manifest.architecture.blocks != network.architecture.blocks
+    tried = [(one.architecture, one.runtime) for one in result.attempts]
+    own = [which for which in tried if which[0].startswith(str(network.architecture)[:-6])]
+    assert own
+    assert len(own) == len(set(own)), "in each of its variants once"
+    assert verify_package(result.package, measure=False).ok
+
+
 def test_what_comes_trained_does_not_enter_out_of_the_supernet_too(
     toy: Toy, limit_ms: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: list[str] = []
 
-    def come_trained(context: Any, *about: Any) -> list[halving.Candidate]:
+    def come_trained(context: Any, *given: Any) -> list[halving.Candidate]:
+        about = given[:2]
         best = halving.best_of(context, halving.searches(context, *about)[0])
         network = context.supernet.prepare().supernet.extract(best.solution.architecture)
         names.append(str(best.solution.architecture).split(" @ ")[0])

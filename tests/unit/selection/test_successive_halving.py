@@ -256,7 +256,8 @@ def test_trained_networks_enter_where_they_fit_and_as_true_as_they_do(
 ) -> None:
     took_ms = {"fp32": 8.0, "int8": 4.0}
 
-    def fastest(context: Any, architecture: Any, limits: Limits, variants: Any) -> Any:
+    def fastest(context: Any, architecture: Any, limits: Limits, variants: Any, price: Any) -> Any:
+        assert price is halving.priced_or_probed
         fitting = [v for v in variants if took_ms[v.precision] <= (limits.latency_ms or 0)]
         if not fitting:
             return None
@@ -275,3 +276,9 @@ def test_trained_networks_enter_where_they_fit_and_as_true_as_they_do(
         [precision] if precision else []
     )
     assert all(one.trained == about for one in found)
+    missed = {(str(one.network.architecture), "onnxruntime") for one in found}
+    left = halving.trained_networks(
+        context, Limits(latency_ms=limit_ms), [FP32, Variant("onnxruntime", "int8")], missed
+    )
+    expected = ["int8"] if precision == "fp32" else []
+    assert [one.network.architecture.precision for one in left] == expected

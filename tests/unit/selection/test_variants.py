@@ -21,14 +21,14 @@ from nasc.errors import InfeasibleLimits
 from nasc.latency.costs import TableCosts
 from nasc.latency.key import LatencyKey
 from nasc.latency.memory import file_bytes
-from nasc.latency.predict import Observation
+from nasc.latency.predict import Interval, Observation
 from nasc.latency.table import LatencyTable
 from nasc.latency.table_paths import tables_folder
 from nasc.selection import variant_probes
 from nasc.selection import variants as module
 from nasc.selection.problems import at_equal_quality, check_feasible, priced, whole_teacher
 from nasc.selection.successive_halving import searches
-from nasc.selection.variant_probes import REST, emptiest_and_fullest, slowed
+from nasc.selection.variant_probes import REST, emptiest_and_fullest, priced_or_probed, slowed
 from nasc.selection.variants import NEAR, first_variant, promising_variants
 from nasc.solver.problem import Limits, Problem
 from nasc.supernet.scores import Scores
@@ -91,6 +91,7 @@ class Context(RunContext):
         self.tables = Tables(self.inputs, self.sessions, lambda: None)
         self.tables.like = self.table
         self.tables.mixed = {INT8: self.table}
+        self.tables.by_length = {INT8: (self.table,)}
         self.supernet.__dict__ |= {
             "_losses": dict(ADDED),
             "prepared": SimpleNamespace(scores=scores),
@@ -258,6 +259,81 @@ def test_what_comes_trained_may_fit_in_the_other_variant_alone(
     assert promising_variants(context, limits, BOTH, trains=False) == BOTH
     alone = 2 + 2 * len(SPACE.operations)
     assert calls == [alone + 1, alone + 2]
+
+
+@pytest.fixture
+def unsure(tmp_path: Path) -> tuple[Context, Architecture]:
+    """A context whose int8 table has a wide interval, and what comes trained."""
+    context = Context(tmp_path)
+    context.table = dataclasses.replace(context.table, interval=Interval(0.1, 5))
+    context.tables.mixed = {INT8: context.table}
+    one = coming_trained("16: M F | 16: M F", pooled_cosine=0.99)
+    context.inputs.__dict__["trained_networks"] = (one,)
+    return context, one.network.architecture
+
+
+@pytest.mark.parametrize(
+    ("times", "limit", "expected"),
+    [
+        (0.8, 1.0, "probed"),
+        (1.2, 1.0, None),  # it takes longer than it may
+        (0.8, 0.5, None),  # by the table it cannot be as fast as that: not measured
+        (1.2, 2.0, "priced"),
+    ],
+)
+def test_what_comes_trained_is_measured_itself_where_its_table_leaves_it_open(
+    unsure: tuple[Context, Architecture],
+    measured: Any,
+    times: float,
+    limit: float,
+    expected: str | None,
+) -> None:
+    context, architecture = unsure
+    calls = measured(slower(context.table, {"": times}, INT8))
+    predicted = context.table.latency_ms(architecture.with_precision("int8"))
+    limits = Limits(latency_ms=limit * predicted)
+    promised = promising_variants(context, limits, [INT8])
+    assert (promised, calls) == ([INT8], [])
+    try:
+        found = priced_or_probed(context, architecture, INT8, limits)
+    except InfeasibleLimits:
+        assert expected is None
+    else:
+        took = {"probed": times * predicted, "priced": found.upper_latency_ms}[str(expected)]
+        assert found.upper_latency_ms == pytest.approx(took)
+        assert found.upper_latency_ms <= limits.latency_ms  # type: ignore[operator]
+    assert bool(calls) == (limit == 1.0)
+
+
+def test_nothing_is_measured_where_only_tables_count(
+    unsure: tuple[Context, Architecture], measured: Any
+) -> None:
+    context, architecture = unsure
+    calls = measured(slower(context.table, {"": 0.8}, INT8))
+    context.settings = dataclasses.replace(context.settings, estimate=True)
+    context.tables._inputs.settings = context.settings
+    limits = Limits(latency_ms=context.table.latency_ms(architecture.with_precision("int8")))
+    with pytest.raises(InfeasibleLimits):
+        priced_or_probed(context, architecture, INT8, limits)
+    assert calls == []
+
+
+@pytest.mark.parametrize(("missed", "expected"), [((), [INT8]), (("int8",), BOTH)])
+def test_what_was_measured_in_vain_or_is_too_slow_itself_beats_nothing(
+    unsure: tuple[Context, Architecture],
+    measured: Any,
+    missed: tuple[str, ...],
+    expected: list[Variant],
+) -> None:
+    context, architecture = unsure
+    measured(
+        slower(context.table, {"": 0.8}, INT8),
+        slower(context.table, {"": 1.3}),
+    )
+    limits = Limits(latency_ms=context.table.latency_ms(architecture.with_precision("int8")))
+    left_out = {(str(architecture.with_precision(p)), "onnxruntime") for p in missed}
+    found = promising_variants(context, limits, BOTH, trains=False, missed=left_out)
+    assert found == expected
 
 
 def test_of_another_text_it_says_nothing(tmp_path: Path, measured: Any) -> None:

@@ -72,7 +72,7 @@ class Device:
         self.factors, self.off, self.space = factors, off or {}, space
         self.of = {variant: table_of(space, variant, factor) for variant, factor in factors.items()}
         self.measured: list[tuple[Variant, int]] = []
-        self.can_measure = True
+        self.measures = True
 
     def narrow_ms(self, hidden: int, variant: Variant = INT8) -> float:
         """Of a whole network."""
@@ -86,8 +86,8 @@ class Device:
     def measure_costs(self, variants: list[Variant]) -> TableCosts:
         return TableCosts.of([self.of[variant] for variant in variants])
 
-    def can_measure_sizes(self, variant: Variant) -> bool:
-        return self.can_measure
+    def can_measure(self, variant: Variant) -> bool:
+        return self.measures
 
     def measure_size(self, variant: Variant, hidden: int) -> None:
         self.measured.append((variant, hidden))
@@ -151,7 +151,7 @@ def test_none_narrower_than_the_space_s_blocks(
 
 
 def test_where_nothing_can_be_measured_sizes_are_those_of_the_table(device: Device) -> None:
-    device.can_measure = False
+    device.measures = False
     assert device.widest(latency_ms=device.narrow_ms(224)) == (128, INT8)
     assert device.measured == []
 

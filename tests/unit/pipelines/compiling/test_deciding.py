@@ -81,7 +81,7 @@ def promising(monkeypatch: pytest.MonkeyPatch) -> None:
     """All variants allowed are."""
     monkeypatch.setattr(choosing, "check_feasible", check_feasible)
     monkeypatch.setattr(
-        choosing, "promising_variants", lambda context, limits, allowed, trains: list(allowed)
+        choosing, "promising_variants", lambda context, limits, allowed, **about: list(allowed)
     )
 
 
@@ -229,11 +229,13 @@ def test_precisions_are_weighed_again_under_tightened_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: float | None, trains: bool
 ) -> None:
     asked: list[tuple[float | None, bool]] = []
+    out: list[Any] = []
 
     def promising(
-        context: Any, limits: Limits, allowed: Sequence[Variant], trains: bool
+        context: Any, limits: Limits, allowed: Sequence[Variant], trains: bool, missed: Any = ()
     ) -> list[Variant]:
         asked.append((limits.latency_ms, trains))
+        out.append(set(missed))
         return list(allowed)
 
     monkeypatch.setattr(choosing, "promising_variants", promising)
@@ -245,6 +247,8 @@ def test_precisions_are_weighed_again_under_tightened_limits(
     assert one.accepted(measured(tmp_path, 9.9, 10.2, 9.0)) is None  # no longer with int8
     assert one.state.variants == (FP32, INT8)
     assert asked == [(LIMIT_MS, trains), (one.state.limits.latency_ms, trains)]
+    assert out == [set(), one.state.missed]
+    assert [which for which, _ in one.state.missed] == [one.state.attempts[0].architecture]
 
 
 def test_it_gives_up_after_some_attempts(tmp_path: Path) -> None:
