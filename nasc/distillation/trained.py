@@ -8,6 +8,7 @@ alone, matrices in int8 (`nasc.supernet.compact`): the embedding is the teacher'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,11 @@ class TrainedNetwork:
     text: str
     recipe: Mapping[str, Any]
     scores: Mapping[str, float]
+
+    @property
+    def loss(self) -> float:
+        """What its mean cosine to the teacher's lacks of 1; infinite where nobody took it."""
+        return 1 - self.scores.get("pooled_cosine", -math.inf)
 
 
 def write_trained(

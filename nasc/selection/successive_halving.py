@@ -15,6 +15,7 @@ network that was trained on it for seconds (docs/quality.md): there they are tra
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -193,7 +194,8 @@ def candidates(
         limits: What must hold.
         variants: Those that may be chosen.
         trains: Whether they are trained before one is chosen. Else no narrowed teacher enters: it
-            is far behind as it is, and takes long to make (docs/method.md).
+            is far behind as it is, and takes long to make (docs/method.md); nor a pruned one that
+            is behind what comes trained.
         missed: Of what comes trained, which does not enter again. The limits are tighter than any
             other is predicted that was measured.
 
@@ -218,8 +220,11 @@ def candidates(
         for architecture, solution in found.items()
         if architecture.blocks not in known
     ]
-    rivals = (pruned_teacher, narrowed_teacher) if trains else (pruned_teacher,)
-    made = [rival(context, limits, variants) for rival in rivals]
+    as_they_are = not (trains or context.settings.trains_shipped)
+    losses = [one.trained.loss for one in trained if one.trained is not None and as_they_are]
+    made = [pruned_teacher(context, limits, variants, min(losses, default=math.inf))]
+    if trains:
+        made.append(narrowed_teacher(context, limits, variants))
     return [
         *best_before_training(context, entered, MOST_SEARCHED),
         *(one for one in made if one is not None),
@@ -267,11 +272,20 @@ def best_before_training(
 
 
 def pruned_teacher(
-    context: RunContext, limits: Limits, variants: Sequence[Variant]
+    context: RunContext,
+    limits: Limits,
+    variants: Sequence[Variant],
+    most_loss: float = math.inf,
 ) -> Candidate | None:
     """The best pruned teacher within limits, if the space holds one.
 
     It is pruned in the variant in which the whole teacher is fastest.
+
+    Args:
+        context: Teacher, text, supernet and tables.
+        limits: What must hold.
+        variants: Those that may be chosen.
+        most_loss: With which one is wanted.
     """
     space, head = context.space, context.trained_head
     if not space.keep or not space.skip:
@@ -293,6 +307,7 @@ def pruned_teacher(
             lambda architecture: latency_ms(architecture, variant),
             lambda architecture: priced(context, architecture, variant, limits),
             context.reporter.stage("Pruning the teacher"),
+            most_loss,
         )
         if best is None:
             return None

@@ -275,7 +275,7 @@ class _VariantProbe:
         """
         context = self.context
         found = [
-            loss_when_trained(one)
+            one.loss
             for one, own in self._come_trained(self.first)
             if fastest(context, own, self.limits, [self.first], priced_or_probed) is not None
         ]
@@ -321,8 +321,3 @@ class _VariantProbe:
         except InfeasibleLimits:
             found = []
         return [*found, *[math.inf] * (count - len(found))]
-
-
-def loss_when_trained(trained: TrainedNetwork) -> float:
-    """What the mean cosine to the teacher's vectors lacks of 1; infinite where nobody took it."""
-    return 1 - trained.scores.get("pooled_cosine", -math.inf)

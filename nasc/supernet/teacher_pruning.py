@@ -8,6 +8,7 @@ be learnt. Which operations to leave out is found by backward elimination with a
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -213,6 +214,7 @@ def prune(
     latency_ms: Callable[[Architecture], float],
     solution: Callable[[Architecture], Solution],
     progress: Callable[[int, int, str], None] | None = None,
+    most_loss: float = math.inf,
 ) -> Pruned | None:
     """The pruned teacher within limits that comes closest to the whole one before training.
 
@@ -228,9 +230,12 @@ def prune(
         latency_ms: Predicted.
         solution: Its costs; InfeasibleLimits if it is over a limit.
         progress: Called with (rounds done, in all, message).
+        most_loss: With which one is wanted. The search ends where all that are still over a limit
+            have more: what leaves out more than they do has even more.
 
     Returns:
-        None if the space does not hold pruned teachers, or none is within the limits.
+        None if the space does not hold pruned teachers, or none that is wanted is within the
+        limits.
     """
     if not space.keep or not space.skip:
         return None
@@ -256,6 +261,6 @@ def prune(
         roughly = {kept: rough(kept) / saved_ms for kept, saved_ms in over.items()}
         followed = {k: loss(k) / over[k] for k in _least(roughly, roughly.__getitem__, FINALISTS)}
         beam = _least(followed, followed.__getitem__, BEAM)
-        if not beam:
+        if all(loss(kept) > most_loss for kept in followed):
             break
-    return best
+    return None if best is None or best.loss > most_loss else best

@@ -1,6 +1,7 @@
 """Which networks compete for the training."""
 
 import dataclasses
+import math
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -201,12 +202,14 @@ def test_of_all_searches_the_few_that_agree_best_enter(
         supernet=SimpleNamespace(extract=lambda architecture, head: networks[architecture])
     )
     context.trained_head = "embed"
+    context.settings = SimpleNamespace(trains_shipped=False)
+    most_losses: list[float] = []
     for name, value in {
         "searches": lambda *given: [*found, found[3]],
         "best_of": lambda context, kind: SimpleNamespace(solution=kind),
         "at_equal_quality": lambda context, solution, *given: solution,
         "trained_networks": lambda *given: [],
-        "pruned_teacher": lambda *given: None,
+        "pruned_teacher": lambda *given: most_losses.append(given[-1]),
         "narrowed_teacher": lambda *given: rival,
     }.items():
         monkeypatch.setattr(halving, name, value)
@@ -214,9 +217,15 @@ def test_of_all_searches_the_few_that_agree_best_enter(
     assert [one.solution for one in entered[:-1]] == found[: halving.MOST_SEARCHED]
     assert entered[-1] is rival
     assert halving.candidates(context, Limits(), [FP32], trains=False) == entered[:-1]
-    trained = dataclasses.replace(trained, trained=TrainedNetwork(trained.network, 1, "", {}, {}))
+    about = TrainedNetwork(trained.network, 1, "", {}, {"pooled_cosine": 0.8})
+    trained = dataclasses.replace(trained, trained=about)
     monkeypatch.setattr(halving, "trained_networks", lambda *given: [trained])
+    halving.candidates(context, Limits(), [FP32], trains=False)
+    context.settings.trains_shipped = True
+    halving.candidates(context, Limits(), [FP32], trains=False)
+    context.settings.trains_shipped = False
     entered = halving.candidates(context, Limits(), [FP32])
+    assert most_losses == [math.inf, math.inf, pytest.approx(0.2), math.inf, math.inf]
     assert [one.solution for one in entered[:-2]] == found[1 : 1 + halving.MOST_SEARCHED]
     assert entered[-1] is trained
 

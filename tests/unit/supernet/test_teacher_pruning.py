@@ -157,6 +157,25 @@ def test_the_loss_is_taken_of_those_that_are_roughly_the_best(space: SearchSpace
     assert max(sum(sum(k) == n for k in taken) for n in levels) <= 2 * FINALISTS
 
 
+def test_the_search_ends_where_what_is_left_is_not_wanted(space: SearchSpace) -> None:
+    space, taken = deep(space, 6, 3), list[Kept]()
+
+    def loss(kept: Kept) -> float:
+        taken.append(kept)
+        return kept.count(False) / 10
+
+    whole = latency_ms(space.teacher)
+    found = prune(space, "fp32", loss, loss, latency_ms, limited(whole / 2))
+    assert found is not None
+    wanted = prune(space, "fp32", loss, loss, latency_ms, limited(whole / 2), None, found.loss)
+    assert wanted == found
+    less = found.loss - 0.05
+    assert prune(space, "fp32", loss, loss, latency_ms, limited(whole / 2), None, less) is None
+    taken.clear()
+    assert prune(space, "fp32", loss, loss, latency_ms, limited(whole / 2), None, 0.15) is None
+    assert max(kept.count(False) for kept in taken) == 2
+
+
 @pytest.mark.parametrize(("layers", "grain"), [(12, 1), (14, 2)])
 def test_deep_teachers_lose_whole_layers(space: SearchSpace, layers: int, grain: int) -> None:
     space = deep(space, layers, layers // 2)
