@@ -1290,6 +1290,41 @@ def test_a_rival_that_misses_the_limits_leaves_what_comes_trained_in_place(
     assert verify_package(result.package, measure=False).ok
 
 
+def test_where_a_rival_is_refused_by_parity_the_search_goes_on_in_another_precision(
+    toy: Toy, limit_ms: float, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, teacher = toy.space, toy.teacher
+    supernet = Supernet(space, teacher)
+    batch = teacher.tokenize([" ".join(WORDS)]).batch(range(1))
+    initialize(supernet, batch.input_ids, batch.attention_mask, 0)
+    network = supernet.extract(space.parse("16: M F | 16: F"))
+    about = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
+    monkeypatch.setattr(RunInputs, "trained_networks", (about,))
+    monkeypatch.setattr(Settings, "has_own_text", False)
+    monkeypatch.setattr(
+        halving.TrainedCandidate,
+        "score",
+        property(lambda one: 1.0 if one.trained is not None else 2.0 * (18 in trained)),
+    )
+    parity = artifact_quality.ArtifactEvaluator.parity
+
+    def refuses(self: Any, network: Any, artifact: Any) -> Any:
+        report, _ = parity(self, network, artifact)
+        is_int8 = network.architecture.precision == "int8"
+        return report, "made up" if 18 in trained and is_int8 else None
+
+    monkeypatch.setattr(artifact_quality.ArtifactEvaluator, "parity", refuses)
+    result = toy.compile(toy.device(), "refused", limit_ms, distill_steps=20)
+    assert result.manifest.architecture.precision == "fp32"
+    assert result.manifest.evidence["search"]["variants"] == ["onnxruntime fp32"]
+    accepted = result.attempts[0]
+    in_int8 = str(network.architecture.with_precision("int8"))
+    assert (accepted.architecture, accepted.met) == (in_int8, True)
+    assert trained[-1] == 18
+    assert trained.count(18) == 2, "the rival is another one now"
+    assert verify_package(result.package, measure=False).ok
+
+
 @pytest.mark.parametrize("distill_steps", [0, 20])
 def test_what_comes_trained_and_misses_the_limits_is_not_tried_again(
     toy: Toy,
@@ -1319,7 +1354,8 @@ def test_what_comes_trained_and_misses_the_limits_is_not_tried_again(
     result = toy.compile(device, "missed", less_ms, distill_steps=distill_steps)
     assert result.manifest.architecture.blocks != network.architecture.blocks
     tried = [(one.architecture, one.runtime) for one in result.attempts]
-    own = [which for which in tried if which[0].startswith(str(network.architecture)[:-6])]
+    precisions = [str(network.architecture.with_precision(p)) for p in ("fp32", "int8")]
+    own = [which for which in tried if which[0] in precisions]
     assert own
     assert len(own) == len(set(own)), "in each of its variants once"
     assert verify_package(result.package, measure=False).ok
