@@ -194,6 +194,17 @@ class TableCosts:
             return value * (1 + memory.peak_margin(variant))
         return value
 
+    def measured_upper_ms(self, latency_ms: float, variant: Variant) -> float:
+        """What is held to a limit of a network that was measured itself, beside the tables.
+
+        As far above as the bound of a repetition's bound lies above a measured value, see `upper`.
+
+        Raises:
+            LookupMiss: If there is no table of the variant.
+        """
+        self._table(variant)
+        return latency_ms * self._held[variant][2]
+
     def predict(self, architecture: Architecture, runtime: str) -> Prediction:
         """Predicted latency of a network with its interval. Estimated, not measured.
 

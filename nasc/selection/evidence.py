@@ -22,17 +22,17 @@ MOST_POINTS = 100
 _COMPARED = (
     "best: the least predicted loss of all networks of the space within the limits, found exactly, "
     "and the next. compared: of the best of each depth by true loss the six that agree "
-    "best with the teacher before training and, where they fit, a pruned teacher and the teacher "
-    "narrowed to one hidden size"
+    "best with the teacher before training"
 )
 _OTHERS = "networks that come trained with nasc. Those behind the first need not be of the space"
 SEARCHED = (
-    f"{_COMPARED}, trained for a while, and {_OTHERS}. chosen: the one of them that then agreed "
-    "best with the teacher"
+    f"{_COMPARED} and, where they fit, a pruned teacher and the teacher narrowed to one hidden "
+    f"size, trained for a while, and {_OTHERS}. chosen: the one of them that then agreed best with "
+    "the teacher"
 )
 UNTRAINED = (
-    f"{_COMPARED}, and {_OTHERS}. chosen: the one of them that agrees best with the teacher as it "
-    "is, as nothing was to be trained"
+    f"{_COMPARED}, a pruned teacher, where one fits that is not far behind, and {_OTHERS}. chosen: "
+    "the one of them that agrees best with the teacher as it is, as nothing was to be trained"
 )
 WHOLE = (
     "the full-size network fits the limits and nothing is truer: nothing was searched or trained; "

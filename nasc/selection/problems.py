@@ -77,8 +77,9 @@ def priced(
 
 
 Missed = Collection[tuple[str, str]]
-"""Networks that were measured on the device and did not hold their limits, with room for a
-repetition: architecture in its precision, and runtime. They are not tried again."""
+"""Networks that were measured on the device and did not hold their limits with room for a
+repetition: architecture in its precision, and runtime. Of what comes trained they are not tried
+again; the limits are tighter then than what is predicted of the others."""
 
 NONE_MISSED: Missed = frozenset()
 

@@ -62,6 +62,10 @@ MOST_SEARCHED = 6
 """Networks of the searches that enter: those with the best score before training. Each takes a
 tenth of the training's time."""
 
+MOST_LOSS_PRUNED = 1.5
+"""A pruned teacher that nobody trains enters with so many times the loss of what comes trained, at
+most: what decides between them is another figure, for which the loss stands (chosen, 2026)."""
+
 KIND_CANDIDATES = 32
 """Networks of each kind whose true loss is taken roughly."""
 
@@ -195,9 +199,8 @@ def candidates(
         variants: Those that may be chosen.
         trains: Whether they are trained before one is chosen. Else no narrowed teacher enters: it
             is far behind as it is, and takes long to make (docs/method.md); nor a pruned one that
-            is behind what comes trained.
-        missed: Of what comes trained, which does not enter again. The limits are tighter than any
-            other is predicted that was measured.
+            is far behind what comes trained, where that is not trained on another text.
+        missed: Of what comes trained, which does not enter again.
 
     Raises:
         InfeasibleLimits: If no network of any kind meets the limits.
@@ -222,7 +225,8 @@ def candidates(
     ]
     as_they_are = not (trains or context.settings.trains_shipped)
     losses = [one.trained.loss for one in trained if one.trained is not None and as_they_are]
-    made = [pruned_teacher(context, limits, variants, min(losses, default=math.inf))]
+    most_loss = MOST_LOSS_PRUNED * min(losses, default=math.inf)
+    made = [pruned_teacher(context, limits, variants, most_loss)]
     if trains:
         made.append(narrowed_teacher(context, limits, variants))
     return [

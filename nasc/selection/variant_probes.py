@@ -71,7 +71,8 @@ def priced_or_probed(
 ) -> Solution:
     """What a network that comes trained costs: as the table says, or as it was measured itself.
 
-    It is measured where the limit lies between the ends of what the table predicts.
+    It is measured where the limit lies between the ends of what the table predicts; as of every
+    measurement, room for a repetition counts.
 
     Args:
         context: Geometry, head, tables; measures now or finds it in the cache.
@@ -90,20 +91,21 @@ def priced_or_probed(
         if most_ms is None or not context.tables.can_measure(variant):
             raise
         found = priced(context, own, variant, dataclasses.replace(limits, latency_ms=None))
-        table = context.tables.measure_costs([variant])
-        if table.predict(own, variant.runtime).low_ms > most_ms:
+        costs = context.tables.measure_costs([variant])
+        if costs.predict(own, variant.runtime).low_ms > most_ms:
             raise
         took_ms = probed(context, variant)[own]
-        if took_ms > most_ms:
+        upper_ms = costs.measured_upper_ms(took_ms, variant)
+        if upper_ms > most_ms:
             raise
     context.say_once(
-        f"{own} takes {took_ms:.3g} ms by {variant.runtime} as measured itself, where its table "
-        f"says up to {found.upper_latency_ms:.3g}"
+        f"{own} takes {took_ms:.3g} ms by {variant.runtime} as measured itself, {upper_ms:.3g} at "
+        f"most, where its table says up to {found.upper_latency_ms:.3g}"
     )
     return dataclasses.replace(
         found,
         costs={**found.costs, LATENCY: took_ms},
-        upper={**found.upper, LATENCY: took_ms},
+        upper={**found.upper, LATENCY: upper_ms},
     )
 
 

@@ -252,7 +252,7 @@ class _VariantProbe:
         context, costs = self.context, self._costs(ratios, key)
         to_beat = math.inf
         if self._is_against_trained:
-            if any(self._fits(own, costs) for _, own in self._come_trained(self.variant)):
+            if any(self._fits(each, costs) for _, each in self._come_trained(self.variant)):
                 return True
             to_beat = self._loss_to_beat()
         variants = {self.variant: context.supernet.measure_variant_loss(self.variant)}
@@ -276,8 +276,9 @@ class _VariantProbe:
         context = self.context
         found = [
             one.loss
-            for one, own in self._come_trained(self.first)
-            if fastest(context, own, self.limits, [self.first], priced_or_probed) is not None
+            for one, architecture in self._come_trained(self.first)
+            if fastest(context, architecture, self.limits, [self.first], priced_or_probed)
+            is not None
         ]
         return min(found, default=math.inf) + context.supernet.measure_variant_loss(self.first)
 

@@ -230,8 +230,8 @@ def prune(
         latency_ms: Predicted.
         solution: Its costs; InfeasibleLimits if it is over a limit.
         progress: Called with (rounds done, in all, message).
-        most_loss: With which one is wanted. The search ends where all that are still over a limit
-            have more: what leaves out more than they do has even more.
+        most_loss: With which one is wanted. The search ends where all that are followed have more:
+            what leaves out more than they do has more still, as a rule.
 
     Returns:
         None if the space does not hold pruned teachers, or none that is wanted is within the
@@ -261,6 +261,6 @@ def prune(
         roughly = {kept: rough(kept) / saved_ms for kept, saved_ms in over.items()}
         followed = {k: loss(k) / over[k] for k in _least(roughly, roughly.__getitem__, FINALISTS)}
         beam = _least(followed, followed.__getitem__, BEAM)
-        if all(loss(kept) > most_loss for kept in followed):
+        if all(loss(kept) > most_loss for kept in beam):
             break
     return None if best is None or best.loss > most_loss else best

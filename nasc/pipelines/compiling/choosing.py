@@ -12,7 +12,7 @@ from nasc.networks.from_teacher import teacher_network
 from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, Rival, State
 from nasc.pipelines.compiling.training import budget, has_halving
 from nasc.pipelines.formats import variants_in
-from nasc.selection.problems import Missed, check_feasible, whole_teacher
+from nasc.selection.problems import NONE_MISSED, Missed, check_feasible, whole_teacher
 from nasc.selection.successive_halving import (
     SHARE,
     TrainedCandidate,
@@ -46,7 +46,10 @@ def start(compilation: Compilation) -> State:
 
 
 def reachable(
-    compilation: Compilation, limits: Limits, allowed: Sequence[Variant], missed: Missed
+    compilation: Compilation,
+    limits: Limits,
+    allowed: Sequence[Variant],
+    missed: Missed = NONE_MISSED,
 ) -> tuple[Variant, ...]:
     """Variants to search under some limits; none if no network in any is predicted to fit."""
     context, trains = compilation.context, has_halving(compilation)

@@ -13,6 +13,7 @@ from nasc.pipelines.compiling.choosing import reachable
 from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, MeasuredNetwork, State
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.result import Attempt
+from nasc.selection.problems import NONE_MISSED
 
 MAX_ATTEMPTS = 12
 """Measurements of networks on the device before giving up; a network may take several."""
@@ -105,6 +106,8 @@ def accept(
     if not found.tighter:
         return measured, state
     say(f"{measured.chosen}: {found.note}")
+    own = (str(measured.network.architecture), measured.chosen.runtime)
+    state = dataclasses.replace(state, missed={*state.missed, own})
     if not found.over:
         state = dataclasses.replace(state, fallback=measured)
     tightened = dataclasses.replace(state.limits, **found.tighter)
@@ -158,7 +161,8 @@ def check_parity(
         state,
         limits=limits,
         allowed=allowed,
-        variants=reachable(compilation, limits, allowed, state.missed) or allowed,
+        variants=reachable(compilation, limits, allowed) or allowed,
         attempts=attempts,
         fallback=None,
+        missed=NONE_MISSED,
     )

@@ -15,7 +15,7 @@ from nasc.networks.network import Network
 from nasc.package.measured_latency import MeasuredLatency, PredictedLatency
 from nasc.pipelines.options import Options
 from nasc.pipelines.result import Attempt
-from nasc.selection.problems import Missed
+from nasc.selection.problems import NONE_MISSED, Missed
 from nasc.selection.successive_halving import TrainedCandidate
 from nasc.solver.problem import Limits, Solution
 
@@ -176,6 +176,7 @@ class State:
         fallback: The last network under its limits without room for a repetition, if any.
         bounds: By network and runtime, of each measurement whether the machine was quiet, and the
             bound that a repetition may come to.
+        missed: What was measured and did not hold its limits with room for a repetition.
     """
 
     limits: Limits
@@ -184,12 +185,7 @@ class State:
     attempts: tuple[Attempt, ...] = ()
     fallback: MeasuredNetwork | None = None
     bounds: Mapping[tuple[str, str], tuple[tuple[bool, float], ...]] = field(default_factory=dict)
-
-    @property
-    def missed(self) -> Missed:
-        """Networks that, as measured last, do not hold their limits with room for a repetition."""
-        last = {(one.architecture, one.runtime): one for one in self.attempts}
-        return {which for which, one in last.items() if one.note}
+    missed: Missed = NONE_MISSED
 
     def tried(self) -> str:
         """The networks measured so far, for a message."""

@@ -277,6 +277,7 @@ def unsure(tmp_path: Path) -> tuple[Context, Architecture]:
     [
         (0.8, 1.0, "probed"),
         (1.2, 1.0, None),  # it takes longer than it may
+        (0.99, 1.0, None),  # a repetition may
         (0.8, 0.5, None),  # by the table it cannot be as fast as that: not measured
         (1.2, 2.0, "priced"),
     ],
@@ -292,16 +293,26 @@ def test_what_comes_trained_is_measured_itself_where_its_table_leaves_it_open(
     calls = measured(slower(context.table, {"": times}, INT8))
     predicted = context.table.latency_ms(architecture.with_precision("int8"))
     limits = Limits(latency_ms=limit * predicted)
-    promised = promising_variants(context, limits, [INT8])
-    assert (promised, calls) == ([INT8], [])
-    try:
+    if expected is None:
+        with pytest.raises(InfeasibleLimits):
+            priced_or_probed(context, architecture, INT8, limits)
+    elif expected == "priced":
         found = priced_or_probed(context, architecture, INT8, limits)
-    except InfeasibleLimits:
-        assert expected is None
+        assert found.upper == priced(context, architecture, INT8, limits).upper
     else:
-        took = {"probed": times * predicted, "priced": found.upper_latency_ms}[str(expected)]
-        assert found.upper_latency_ms == pytest.approx(took)
-        assert found.upper_latency_ms <= limits.latency_ms  # type: ignore[operator]
+        with pytest.raises(InfeasibleLimits):
+            priced(context, architecture, INT8, limits)
+        found = priced_or_probed(context, architecture, INT8, limits)
+        took = times * predicted
+        assert found.costs["latency_ms"] == pytest.approx(took)
+        room = context.tables.measure_costs([INT8]).measured_upper_ms(1.0, INT8)
+        assert room > 1
+        assert found.upper_latency_ms == pytest.approx(room * took)
+        assert found.architecture == architecture.with_precision("int8")
+        size = found.costs["size_bytes"]
+        both = dataclasses.replace(limits, size_bytes=0.9 * size)
+        with pytest.raises(InfeasibleLimits):
+            priced_or_probed(context, architecture, INT8, both)
     assert bool(calls) == (limit == 1.0)
 
 
@@ -318,16 +329,20 @@ def test_nothing_is_measured_where_only_tables_count(
     assert calls == []
 
 
-@pytest.mark.parametrize(("missed", "expected"), [((), [INT8]), (("int8",), BOTH)])
+@pytest.mark.parametrize(
+    ("times", "missed", "expected"),
+    [(0.8, (), [INT8]), (0.8, ("int8",), BOTH), (1.2, (), BOTH)],
+)
 def test_what_was_measured_in_vain_or_is_too_slow_itself_beats_nothing(
     unsure: tuple[Context, Architecture],
     measured: Any,
+    times: float,
     missed: tuple[str, ...],
     expected: list[Variant],
 ) -> None:
     context, architecture = unsure
     measured(
-        slower(context.table, {"": 0.8}, INT8),
+        slower(context.table, {"": times}, INT8),
         slower(context.table, {"": 1.3}),
     )
     limits = Limits(latency_ms=context.table.latency_ms(architecture.with_precision("int8")))

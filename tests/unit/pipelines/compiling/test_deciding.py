@@ -385,7 +385,10 @@ def test_a_refusal_is_about_one_variant_and_the_others_are_weighed_again(
     monkeypatch.setattr(choosing, "promising_variants", lambda *given, **more: [other])
     one = compilation()
     one.context.least_ms[other] = 1.0
-    one.state = dataclasses.replace(one.state, allowed=(FP32, INT8, other), variants=(INT8,))
+    missed = {("keep | keep | keep @ fp32", "onnxruntime")}
+    one.state = dataclasses.replace(
+        one.state, allowed=(FP32, INT8, other), variants=(INT8,), missed=missed
+    )
     exported = measured(tmp_path, 9.5, 9.6, 9.5)
     network: Any = SimpleNamespace(architecture=PRESETS["minilm-l6"].teacher.with_precision("int8"))
     mine = dataclasses.replace(exported.chosen, network=network)
@@ -397,6 +400,7 @@ def test_a_refusal_is_about_one_variant_and_the_others_are_weighed_again(
     report, state = check_parity(one.compilation, one.state, mine, exported.artifact, evaluator)
     assert report is None
     assert (state.allowed, state.variants) == ((FP32, other), (other,))
+    assert not state.missed, "under tighter limits than those that are searched again"
     assert [(a.runtime, a.met, a.note) for a in state.attempts] == [
         ("onnxruntime", False, "int8 refused: vectors are off"),
         ("openvino", True, ""),
