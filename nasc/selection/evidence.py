@@ -21,8 +21,8 @@ MOST_POINTS = 100
 
 _COMPARED = (
     "best: the least predicted loss of all networks of the space within the limits, found exactly, "
-    "and the next. compared: of the best of each depth by true loss the six that agree "
-    "best with the teacher before training"
+    "and the next. compared: of the best of each depth and hidden size by true loss the six "
+    "that agree best with the teacher before training"
 )
 _OTHERS = "networks that come trained with nasc. Those behind the first need not be of the space"
 SEARCHED = (

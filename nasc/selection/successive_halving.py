@@ -1,15 +1,16 @@
 """Which network to train to the end: a short training of a few that differ in kind.
 
-The loss of an untrained network says little about what training makes of it: wide and
-shallow ones learn the teacher's directions faster, narrow and deep ones rank texts more truly, and
-an error of the last block shows most before training, not after it. So there is a search for each
-kind of depth and for the best without blocks of the teacher, by the predicted loss and as if all
-positions were equally sensitive. What these find and agrees best before training (its rankings are
-a better sign than its loss), the best pruned teacher, and the teacher narrowed to one hidden size
-are trained for a part of the budget, as in successive halving (Jamieson and Talwalkar, AISTATS
-2016), and the one that agrees best goes on. Networks that come trained with nasc are compared as
-they are where nasc's own text judges, which is like theirs. Of another text they know less than a
-network that was trained on it for seconds (docs/quality.md): there they are trained as all others.
+The loss of an untrained network says little about what training makes of it: wide and shallow ones
+learn the teacher's directions faster, narrow and deep ones rank texts more truly, and an error of
+the last block shows most before training, not after it. So there is a search for each kind of
+depth, for each hidden size alone and for the best without blocks of the teacher, by the predicted
+loss and as if all positions were equally sensitive. What these find and agrees best before training
+(its rankings are a better sign than its loss), the best pruned teacher, and the teacher narrowed to
+one hidden size are trained for a part of the budget, as in successive halving (Jamieson and
+Talwalkar, AISTATS 2016), and the one that agrees best goes on. Networks that come trained with nasc
+are compared as they are where nasc's own text judges, which is like theirs. Of another text they
+know less than a network that was trained on it for seconds (docs/quality.md): there they are
+trained as all others.
 """
 
 from __future__ import annotations
@@ -156,8 +157,33 @@ def at_least_strata(problem: Problem, slots: int) -> list[Problem]:
     return [one for one in found if one is not None]
 
 
+def one_size_strata(problem: Problem) -> list[Problem]:
+    """The search restricted to blocks of one hidden size, for each of several; unkept, unskipped.
+
+    The sum of block losses prefers the teacher's size at the end, whose states are compared with
+    the teacher's own; texts are ranked more truly by one size all through (docs/quality.md).
+    """
+    blocks = {block for scored in problem.positions for block in scored.blocks}
+    sizes = sorted({block.hidden for block in blocks if block.operations and not block.kept})
+    if len(sizes) == 1:
+        return []
+    found = [
+        restricted(problem, lambda b, s=size: bool(b.operations) and not b.kept and b.hidden == s)  # type: ignore[misc]
+        for size in sizes
+    ]
+    return [one for one in found if one is not None]
+
+
 def searches(context: RunContext, limits: Limits, variants: Sequence[Variant]) -> list[Problem]:
-    """The searches whose best networks compete: kinds by depth, some as if all were as sensitive.
+    """The searches whose best networks compete: kinds by depth, and by hidden size."""
+    sizes = one_size_strata(problem_of(context, limits, variants))
+    return depth_searches(context, limits, variants) + sizes
+
+
+def depth_searches(
+    context: RunContext, limits: Limits, variants: Sequence[Variant]
+) -> list[Problem]:
+    """Kinds by depth, some as if all positions were as sensitive.
 
     Sensitivities are those of the network before its own training, and rank truer then; after it
     the plain sum ranks as truly (docs/quality.md).

@@ -34,7 +34,7 @@ from nasc.selection.problems import (
     priced,
     whole_teacher,
 )
-from nasc.selection.successive_halving import searches
+from nasc.selection.successive_halving import depth_searches
 from nasc.selection.variant_probes import (
     FREE,
     REST,
@@ -256,7 +256,7 @@ class _VariantProbe:
                 return True
             to_beat = self._loss_to_beat()
         variants = {self.variant: context.supernet.measure_variant_loss(self.variant)}
-        for kind in searches(context, self.limits, [self.first]):
+        for kind in depth_searches(context, self.limits, [self.first]):
             last = min(to_beat, self._losses(kind, self.near)[-1])
             own = dataclasses.replace(kind, variants=variants, costs=costs)
             if self._losses(own, 1)[0] < last:

@@ -22,6 +22,7 @@ from nasc.selection.successive_halving import (
     Candidate,
     at_least_strata,
     at_most_strata,
+    one_size_strata,
     run_halving,
     searches,
 )
@@ -66,6 +67,17 @@ def test_networks_without_blocks_of_the_teacher_are_a_kind() -> None:
         [(kept,), (SHORT, kept)],
         [(LONG,), (SHORT,)],
     ]
+
+
+def test_networks_of_one_hidden_size_are_searched_by_themselves() -> None:
+    kept, wide, skip = MINILM_KEPT, Block(256, ("ffn",)), Block(384, ())
+    found = one_size_strata(problem((LONG, wide, kept, skip), (wide, SHORT)))
+    assert [[s.blocks for s in one.positions] for one in found] == [
+        [(LONG,), (SHORT,)],
+        [(wide,), (wide,)],
+    ]
+    assert len(one_size_strata(problem((LONG, wide), (wide,)))) == 1
+    assert not one_size_strata(problem((LONG, kept), (SHORT,)))
 
 
 def test_a_kind_that_shrinking_left_no_block_of_is_no_kind() -> None:
