@@ -1254,17 +1254,22 @@ def test_a_network_that_comes_trained_goes_on_with_text_of_the_user_s_alone(
     assert verify_package(result.package, measure=False).ok
 
 
-def test_a_rival_that_misses_the_limits_leaves_what_comes_trained_in_place(
-    toy: Toy, limit_ms: float, trained: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    space, teacher = toy.space, toy.teacher
-    supernet = Supernet(space, teacher)
-    batch = teacher.tokenize([" ".join(WORDS)]).batch(range(1))
+def come_trained(toy: Toy, text: str, monkeypatch: pytest.MonkeyPatch) -> Network:
+    """A network that comes trained, where no text is named."""
+    supernet = Supernet(toy.space, toy.teacher)
+    batch = toy.teacher.tokenize([" ".join(WORDS)]).batch(range(1))
     initialize(supernet, batch.input_ids, batch.attention_mask, 0)
-    network = supernet.extract(space.parse("16: M F | 16: F"))
+    network = supernet.extract(toy.space.parse(text))
     about = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
     monkeypatch.setattr(RunInputs, "trained_networks", (about,))
     monkeypatch.setattr(Settings, "has_own_text", False)
+    return network
+
+
+def test_a_rival_that_misses_the_limits_leaves_what_comes_trained_in_place(
+    toy: Toy, limit_ms: float, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = come_trained(toy, "16: M F | 16: F", monkeypatch)
     monkeypatch.setattr(
         halving.TrainedCandidate,
         "score",
@@ -1293,14 +1298,7 @@ def test_a_rival_that_misses_the_limits_leaves_what_comes_trained_in_place(
 def test_where_a_rival_is_refused_by_parity_the_search_goes_on_in_another_precision(
     toy: Toy, limit_ms: float, trained: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space, teacher = toy.space, toy.teacher
-    supernet = Supernet(space, teacher)
-    batch = teacher.tokenize([" ".join(WORDS)]).batch(range(1))
-    initialize(supernet, batch.input_ids, batch.attention_mask, 0)
-    network = supernet.extract(space.parse("16: M F | 16: F"))
-    about = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
-    monkeypatch.setattr(RunInputs, "trained_networks", (about,))
-    monkeypatch.setattr(Settings, "has_own_text", False)
+    network = come_trained(toy, "16: M F | 16: F", monkeypatch)
     monkeypatch.setattr(
         halving.TrainedCandidate,
         "score",
@@ -1333,14 +1331,7 @@ def test_what_comes_trained_and_misses_the_limits_is_not_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It fits as it was measured beside the table, whatever the limits."""
-    space, teacher = toy.space, toy.teacher
-    supernet = Supernet(space, teacher)
-    batch = teacher.tokenize([" ".join(WORDS)]).batch(range(1))
-    initialize(supernet, batch.input_ids, batch.attention_mask, 0)
-    network = supernet.extract(space.parse("32: M F | 32: M F"))
-    about = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
-    monkeypatch.setattr(RunInputs, "trained_networks", (about,))
-    monkeypatch.setattr(Settings, "has_own_text", False)
+    network = come_trained(toy, "32: M F | 32: M F", monkeypatch)
     monkeypatch.setattr(
         halving.TrainedCandidate, "score", property(lambda one: float(one.trained is not None))
     )
@@ -1366,7 +1357,7 @@ def test_what_comes_trained_does_not_enter_out_of_the_supernet_too(
 ) -> None:
     names: list[str] = []
 
-    def come_trained(context: Any, *given: Any) -> list[halving.Candidate]:
+    def come_with_nasc(context: Any, *given: Any) -> list[halving.Candidate]:
         about = given[:2]
         best = halving.best_of(context, halving.searches(context, *about)[0])
         network = context.supernet.prepare().supernet.extract(best.solution.architecture)
@@ -1374,7 +1365,7 @@ def test_what_comes_trained_does_not_enter_out_of_the_supernet_too(
         about_it = TrainedNetwork(network, 9_000, "prose of another time", {}, {})
         return [halving.Candidate(best.solution, network, about_it)]
 
-    monkeypatch.setattr(halving, "trained_networks", come_trained)
+    monkeypatch.setattr(halving, "trained_networks", come_with_nasc)
     result = toy.compile(toy.device(), "twice", limit_ms, distill_steps=20)
     compared = result.manifest.evidence["search"]["compared"]
     entered = [one["architecture"].split(" @ ")[0] for one in compared]
