@@ -252,7 +252,8 @@ class _VariantProbe:
         context, costs = self.context, self._costs(ratios, key)
         to_beat = math.inf
         if self._is_against_trained:
-            if any(self._fits(each, costs) for _, each in self._come_trained(self.variant)):
+            come_trained = self._come_trained(self.variant)
+            if any(self._fits(one.network.architecture, costs) for one in come_trained):
                 return True
             to_beat = self._loss_to_beat()
         variants = {self.variant: context.supernet.measure_variant_loss(self.variant)}
@@ -276,20 +277,17 @@ class _VariantProbe:
         context = self.context
         found = [
             one.loss
-            for one, architecture in self._come_trained(self.first)
-            if fastest(context, architecture, self.limits, [self.first], priced_or_probed)
-            is not None
+            for one in self._come_trained(self.first)
+            if fastest(
+                context, one.network.architecture, self.limits, [self.first], priced_or_probed
+            )
         ]
         return min(found, default=math.inf) + context.supernet.measure_variant_loss(self.first)
 
-    def _come_trained(self, variant: Variant) -> list[tuple[TrainedNetwork, Architecture]]:
+    def _come_trained(self, variant: Variant) -> list[TrainedNetwork]:
         """What comes trained and may be tried in a variant."""
         networks = self.context.inputs.trained_networks
-        return [
-            (one, one.network.architecture)
-            for one in networks
-            if not_missed(one.network.architecture, [variant], self.missed)
-        ]
+        return [n for n in networks if not_missed(n.network.architecture, [variant], self.missed)]
 
     def _fits(self, architecture: Architecture, costs: TableCosts) -> bool:
         """Whether a network may meet the limits at some costs, and as it was probed itself."""
