@@ -250,13 +250,13 @@ class _VariantProbe:
     def _comes_near(self, ratios: Ratios, key: LatencyKey) -> bool:
         """Whether one of its networks would be among those that are looked at closely."""
         context, costs = self.context, self._costs(ratios, key)
-        to_beat = math.inf
+        lost, to_beat = context.supernet.measure_variant_loss(self.variant), math.inf
         if self._is_against_trained:
-            come_trained = self._come_trained(self.variant)
-            if any(self._fits(one.network.architecture, costs) for one in come_trained):
-                return True
             to_beat = self._loss_to_beat()
-        variants = {self.variant: context.supernet.measure_variant_loss(self.variant)}
+            ahead = [n for n in self._come_trained(self.variant) if n.loss + lost < to_beat]
+            if any(self._fits(one.network.architecture, costs) for one in ahead):
+                return True
+        variants = {self.variant: lost}
         for kind in depth_searches(context, self.limits, [self.first]):
             last = min(to_beat, self._losses(kind, self.near)[-1])
             own = dataclasses.replace(kind, variants=variants, costs=costs)
