@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nasc.data.corpus import load_corpus
-from nasc.evaluation.agreement import compare
+from nasc.evaluation.agreement import pooled_cosine, similarity_spearman
+from nasc.evaluation.retrieval import ranking_ndcg
 from nasc.evaluation.torch_vectors import pooled_vectors, teacher_vectors
 from nasc.networks.network import Network
 from nasc.tasks.data import task_files
@@ -95,19 +96,20 @@ class Judging:
     def __call__(self, encode: Encode) -> dict[str, float]:
         """Scores by name: retrieval of questions' paragraphs, agreement with the teacher, STS-B.
 
-        Also those of `CLASSIFIED`, where a folder of them was given.
+        Also those of `CLASSIFIED`, where a folder of them was given; a cosine where vectors are as
+        long as the teacher's.
         """
         questions, paragraphs = encode(self._asked.questions), encode(self._asked.paragraphs)
         places = retrieval_places(self._asked, questions, paragraphs)
         found = encode(self._sentences)
-        agreement = compare(self._wanted, found)
         found_scores = {
             "mrr_at_10": retrieval_scores(self._asked, places)["mrr_at_10"].value,
-            "ranking_ndcg": agreement.ranking_ndcg,
-            "similarity": agreement.similarity_spearman,
-            "cosine": agreement.pooled_cosine,
+            "ranking_ndcg": ranking_ndcg(self._wanted, found),
+            "similarity": similarity_spearman(self._wanted, found),
             "sts_spearman": evaluate_sts(encode, self._pairs),
         }
+        if found.shape == self._wanted.shape:  # static vectors are of another size
+            found_scores["cosine"] = pooled_cosine(self._wanted, found)
         if self._glue is not None:
             for name, folder in CLASSIFIED.items():
                 found_scores[name] = classified(encode, name, self._glue / folder)

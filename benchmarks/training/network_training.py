@@ -3,9 +3,7 @@
 Each recipe trains a network for as many steps, with the loss of vectors and similarities that those
 that come with nasc were trained by. Texts are sentences, several joined, and the questions of
 SQuAD's training file, in the shares that the recipe names; the teacher is asked for the vector of
-each once. A network is one of the file, an architecture out of the supernet (``supernet: ...``),
-all layers of the teacher at one smaller hidden size (``narrow 224``) or some of them as they are
-(``layers 1 6``, or ``layers 5M 6``: of the fifth its attention alone; F is a feed-forward part).
+each once. Networks are named as ``families.py`` says.
 
 ``neighbours`` makes batches of texts whose teacher's vectors are close, eight at a time, so that
 similarities within a batch are not all near 0. ``queue`` adds the divergence of the softmax of
@@ -27,7 +25,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -40,7 +38,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from nasc.data.corpus import corpus_from_sentences, load_corpus
+from nasc.data.corpus import corpus_from_sentences
 from nasc.data.joined import joined
 from nasc.data.sources import Reading, read_all
 from nasc.data.tokens import Batch, Tokens
@@ -53,14 +51,12 @@ from nasc.networks.from_teacher import is_the_teachers
 from nasc.networks.network import Network
 from nasc.networks.torch_network import Mask, pool
 from nasc.supernet.batches import TrainBatches
-from nasc.supernet.shipped import load_shipped_supernet
-from nasc.supernet.teacher_narrowing import narrowed_network
-from nasc.supernet.teacher_pruning import pruned_network
 from nasc.supernet.train import TRAIN_LENGTH
 from nasc.tasks.squad import read_squad
 from nasc.teacher import Teacher, load_teacher
 
 sys.path.append(str(Path(__file__).parents[1]))
+from families import network_of
 from judging import Judging, add_judging_options
 
 BUCKET = 50
@@ -205,33 +201,6 @@ def trained(
             network = dataclasses.replace(network, tensors=(first, *network.tensors[1:]))
         unused = TrainBatches(taught.tokens, config.batch_size, config.seed)
         return distill(network, teacher, unused, config)[0]
-
-
-def network_of(name: str, teacher: Teacher, held: Mapping[str, Network]) -> Network:
-    """Where a training starts: a network by its name in the words of this file's head.
-
-    Raises:
-        UsageError: If there is no such network.
-    """
-    if name in held:
-        return held[name]
-    kind, _, rest = name.partition(" ")
-    supernet = load_shipped_supernet(teacher)
-    if kind == "supernet:":
-        return supernet.extract(supernet.space.parse(rest))
-    words, layers = rest.split(), teacher.geometry.layers
-    if kind == "narrow" and len(words) == 1 and words[0].isdecimal() and int(words[0]):
-        texts = load_corpus(None, seed=0).train
-        return narrowed_network(teacher, int(words[0]), texts, "fp32", teacher.head())
-    known = {f"{n}{part}" for n in range(1, layers + 1) for part in ("", "M", "F")}
-    if kind == "layers" and words and set(words) <= known:
-        parts = (f"{n}{part}" for n in range(1, layers + 1) for part in "MF")
-        kept = tuple(part in words or part[:-1] in words for part in parts)
-        return pruned_network(teacher, supernet.space, kept, "fp32", teacher.head())
-    raise UsageError(
-        f"no network {name!r}: give one of {', '.join(held)}, or 'supernet: ARCHITECTURE', "
-        "'narrow SIZE' or 'layers NUMBER[M|F] ...'"
-    )
 
 
 def main() -> None:

@@ -267,6 +267,59 @@ def test_rows_of_the_grid_show_what_they_find(
         assert sorted(cells)[-2:] == ["", "1.000 (1.000 to 1.000)"]
 
 
+def test_rivals_are_told_by_what_their_seeds_and_costs_come_to(
+    results: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A network that is over a limit is not the best within it."""
+    monkeypatch.syspath_prepend(BENCHMARKS / "quality")
+    report = loaded(BENCHMARKS / "quality" / "rivals_report.py")
+
+    def row(network: str, score: float, **more: Any) -> dict[str, Any]:
+        return {
+            "network": network,
+            "recipe": "joined",
+            **dict.fromkeys(report.SCORES, score),
+            **more,
+        }
+
+    costs = {"teacher": 8.0, "supernet: 16: M | 16: F": 3.9, "narrow 16": 4.1, "narrow 8": 2.5}
+    found = {
+        "rivals": {
+            "rows": [row("teacher", 1.0, recipe="none")],
+            "costs": {n: {"latency_ms": ms, "size_bytes": 9_000} for n, ms in costs.items()},
+        },
+        "rivals-a": {
+            "steps": 70,
+            "rows": [
+                row("narrow 8", 0.3, recipe="none"),
+                row("narrow 8", 0.5, seed=1),
+                row("narrow 8", 0.7, seed=0),
+                row("narrow 16", 0.9, seed=0),
+                row("unknown", 0.9, seed=0),
+            ],
+        },
+        "rivals-b": {"steps": 70, "rows": [row("supernet: 16: M | 16: F", 0.8, seed=0)]},
+    }
+    networks = report.judged(found)
+    assert [(n.name, n.steps, n.seeds) for n in networks] == [
+        ("teacher", 0, 1),
+        ("narrow 16", 70, 1),
+        ("supernet: 16: M | 16: F", 70, 1),
+        ("narrow 8", 0, 1),
+        ("narrow 8", 70, 2),
+    ]
+    document = tmp_path / "quality.md"
+    document.with_suffix("").mkdir()
+    lines = report.rivals(found, document)
+    assert [line for line in lines if line.startswith("| narrow 8 | 31.2% | 2.50 | 0.0 | 70 | 2 |")]
+    half = next(line for line in lines if line.startswith("| 1/2 | mean of tasks |"))
+    ours, narrow = "0.800, `16: M \\| 16: F`", "0.600 ± 0.141, narrow 8"
+    assert half == f"| 1/2 | mean of tasks | {ours} | {narrow} |  |  |"
+    quarter = next(line for line in lines if line.startswith("| 1/4 | mean of tasks |"))
+    assert quarter == "| 1/4 | mean of tasks |  |  |  |  |"
+    assert (document.with_suffix("") / "rivals.svg").stat().st_size > 1_000
+
+
 @pytest.fixture(scope="module")
 def static() -> ModuleType:
     return loaded(BENCHMARKS / "quality" / "static_vectors.py")

@@ -1,0 +1,94 @@
+"""How fast and how large networks are in int8 that `network_training.py` trains, ours and rivals.
+
+Beside them, in one interleaved measurement, the teacher and its static word vectors, which are
+judged, too: nothing is trained of them. Both, and the trainings, are rows of the table
+(`results.py`), from which `quality_report.py` makes a table and pictures:
+
+    python benchmarks/training/network_training.py --recipes joined --steps 1000 --networks ...
+        | python benchmarks/quality/results.py rivals-NAME
+    python benchmarks/quality/rivals.py --networks ... | python benchmarks/quality/results.py rivals
+
+Networks are named as `families.py` says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from quality import PRECISION, RUNTIME, measure
+from static_vectors import kept_tokens, static_table, token_vectors, write_static
+
+from nasc.context.context import RunContext
+from nasc.context.settings import Settings
+from nasc.distillation.trained import shipped_networks
+from nasc.errors import UsageError
+from nasc.evaluation.encoder import Encoder
+from nasc.export.onnx import emit
+from nasc.networks.from_teacher import teacher_network
+
+sys.path.append(str(Path(__file__).parents[1]))
+from common import Lines
+from families import network_of
+from judging import Judging, add_judging_options
+
+STATIC_SIZES = (256, 64)
+
+
+def main() -> None:
+    """Write, judge what is static, measure all in turn, print JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", default=[], required=True)
+    parser.add_argument("--cache", type=Path, help="default: the user's")
+    add_judging_options(parser)
+    args = parser.parse_args()
+    context = RunContext(Settings(cache=args.cache, precisions=(PRECISION,)), Lines())
+    teacher = context.teacher
+    held = {
+        str(one.network.architecture).split(" @ ")[0]: one.network
+        for one in shipped_networks(teacher)
+    }
+    try:
+        networks = {name: network_of(name, teacher, held) for name in args.networks}
+    except UsageError as error:
+        parser.error(str(error))
+    networks["teacher"] = teacher_network(teacher, context.whole_space.teacher)
+    judging = Judging(teacher, args)
+    rows: list[dict[str, Any]] = [
+        {"network": "teacher", "recipe": "none", **judging.network(networks["teacher"])}
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for number, (name, network) in enumerate(networks.items()):
+            files[name] = Path(folder) / f"{number}.onnx"
+            emit(network.with_precision(PRECISION), files[name])
+        ids = kept_tokens(teacher)
+        vectors = token_vectors(teacher, ids)
+        for size in STATIC_SIZES:
+            name = f"static {size}"
+            files[name] = Path(folder) / f"static-{size}.onnx"
+            table = static_table(teacher, ids, vectors, size)
+            write_static(table, files[name], teacher.geometry.max_positions)
+            encoder = Encoder(
+                files[name], teacher.tokenizer, max_length=teacher.max_length, batch_size=1
+            )
+            rows.append({"network": name, "recipe": "none", **judging(encoder.encode)})
+        found = measure(context, files)
+        costs = {
+            name: {
+                "latency_ms": found[name].latency_ms,
+                "upper_ms": found[name].upper_ms,
+                "size_bytes": path.stat().st_size,
+            }
+            for name, path in files.items()
+        }
+    about = {"benchmark": "rivals", "runtime": RUNTIME, "precision": PRECISION}
+    json.dump(about | {"costs": costs, "rows": rows}, sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()
