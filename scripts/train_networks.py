@@ -9,7 +9,8 @@ file bit by bit on the same kind of processor.
 
 With `--start` networks of such a file are trained further, whole or with operations left out; those
 of `--new` begin in the supernet beside them. Within a call the teacher is asked once what it says
-of a text. With `--beside` those of other files are stored before them as they are, or alone.
+of a text. With `--beside` those of other files are stored before them as they are, or alone, but
+for those of `--without`.
 
 `nasc report` tells of the file that ships; `nasc report --json` how it was trained.
 """
@@ -143,6 +144,9 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a file of networks to train further")
     parser.add_argument("--new", nargs="+", default=[], help="beside those of --start")
     parser.add_argument("--beside", type=Path, nargs="+", default=[], help="files to take over")
+    parser.add_argument(
+        "--without", nargs="+", default=[], help="networks of --beside to leave out"
+    )
     parser.add_argument("--passes", type=int, default=8, help="times that a sentence is seen")
     parser.add_argument("--sentences", type=int, default=MAX_CORPUS)
     parser.add_argument(
@@ -178,6 +182,11 @@ def main() -> None:
         )
     architectures += [supernet.space.parse(text) for text in args.new]
     found = [one for path in args.beside for one in read_trained(path, teacher)]
+    left_out = [supernet.space.parse(text) for text in args.without]
+    taken_over = {one.network.architecture for one in found}
+    if absent := [str(one) for one in left_out if one not in taken_over]:
+        parser.error(f"--without {', '.join(absent)}: no file of --beside holds it")
+    found = [one for one in found if one.network.architecture not in left_out]
     if architectures:
         found += trained(args, teacher, supernet, architectures, before)
     found = [

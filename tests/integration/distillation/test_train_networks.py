@@ -100,6 +100,20 @@ def test_the_recorded_command_gives_the_same_file_twice(
     assert one.read_bytes() == two.read_bytes()
 
 
+def test_networks_are_left_out_of_a_file(
+    teacher: Teacher, texts: Mapping[str, str], tmp_path: Path
+) -> None:
+    first, *others = shipped_networks(teacher)
+    name = str(first.network.architecture).split(" @ ")[0]
+    arguments = ["--beside", texts["--start"], "--without", name]
+    found = read_trained(train(arguments, tmp_path / "less"), teacher)
+    assert [(n.network.sha256(), n.recipe) for n in found] == [
+        (n.network.sha256(), n.recipe) for n in others
+    ]
+    with pytest.raises(AssertionError, match="no file of --beside holds it"):
+        train([*arguments, "192: M F | 192: M F | 192: M F"], tmp_path / "absent")
+
+
 def test_a_training_goes_on_with_an_operation_less(
     teacher: Teacher, texts: Mapping[str, str], tmp_path: Path
 ) -> None:
