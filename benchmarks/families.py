@@ -7,9 +7,10 @@ layers of the teacher at one smaller hidden size (``narrow 224``) or some of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from nasc.data.corpus import load_corpus
+from nasc.distillation.trained import TrainedNetwork
 from nasc.errors import UsageError
 from nasc.networks.network import Network
 from nasc.supernet.shipped import load_shipped_supernet
@@ -17,23 +18,27 @@ from nasc.supernet.teacher_narrowing import narrowed_network
 from nasc.supernet.teacher_pruning import pruned_network
 from nasc.teacher import Teacher
 
-FAMILIES = ("ours", "narrow", "depth", "static")
-"""In the words of docs/quality.md."""
+FAMILIES = {"supernet:": "ours", "narrow": "narrow", "layers": "depth", "static": "static"}
+"""What a name begins with, and the family in the words of docs/quality.md."""
 
 
-def family_of(name: str) -> str:
-    """Which of `FAMILIES` a network belongs to, by its name."""
-    known = {"narrow": "narrow", "layers": "depth", "static": "static"}
-    return known.get(name.split(" ")[0], "ours")
+def family_of(name: str) -> str | None:
+    """The family of a network by its name; None of the teacher and of what comes trained."""
+    return FAMILIES.get(name.split(" ")[0])
+
+
+def by_name(networks: Iterable[TrainedNetwork]) -> dict[str, Network]:
+    """What comes trained, by architecture."""
+    return {str(one.network.architecture).split(" @ ")[0]: one.network for one in networks}
 
 
 def network_of(name: str, teacher: Teacher, held: Mapping[str, Network]) -> Network:
-    """A network by its name, in fp32, as it is before its own training.
+    """A network by its name, in fp32: as it comes trained, or as it is before its own training.
 
     Args:
         name: In the words of this file's head.
         teacher: The default one.
-        held: What comes trained, by architecture.
+        held: What comes trained, see `by_name`.
 
     Raises:
         UsageError: If there is no such network.

@@ -1,12 +1,13 @@
 """How fast and how large networks are in int8 that `network_training.py` trains, ours and rivals.
 
-Beside them, in one interleaved measurement, the teacher and its static word vectors, which are
-judged, too: nothing is trained of them. Both, and the trainings, are rows of the table
-(`results.py`), from which `quality_report.py` makes a table and pictures:
+Beside them, in one interleaved measurement, the teacher in int8 and its static word vectors in
+fp32, which are judged, too: nothing is trained of them. Both, and the trainings, are rows of the
+table (`results.py`), from which `quality_report.py` makes tables and a picture:
 
     python benchmarks/training/network_training.py --recipes joined --steps 1000 --networks ...
-        | python benchmarks/quality/results.py rivals-NAME
-    python benchmarks/quality/rivals.py --networks ... | python benchmarks/quality/results.py rivals
+        --glue GLUE ... | python benchmarks/quality/results.py rivals-NAME
+    python benchmarks/quality/rivals.py --networks ... --glue GLUE ...
+        | python benchmarks/quality/results.py rivals
 
 Networks are named as `families.py` says.
 """
@@ -33,7 +34,7 @@ from nasc.networks.from_teacher import teacher_network
 
 sys.path.append(str(Path(__file__).parents[1]))
 from common import Lines
-from families import network_of
+from families import by_name, network_of
 from judging import Judging, add_judging_options
 
 STATIC_SIZES = (256, 64)
@@ -42,16 +43,15 @@ STATIC_SIZES = (256, 64)
 def main() -> None:
     """Write, judge what is static, measure all in turn, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", nargs="+", default=[], required=True)
+    parser.add_argument("--networks", nargs="+", required=True)
     parser.add_argument("--cache", type=Path, help="default: the user's")
     add_judging_options(parser)
     args = parser.parse_args()
+    if args.glue is None:
+        parser.error("give a folder of GLUE's: --glue")
     context = RunContext(Settings(cache=args.cache, precisions=(PRECISION,)), Lines())
     teacher = context.teacher
-    held = {
-        str(one.network.architecture).split(" @ ")[0]: one.network
-        for one in shipped_networks(teacher)
-    }
+    held = by_name(shipped_networks(teacher))
     try:
         networks = {name: network_of(name, teacher, held) for name in args.networks}
     except UsageError as error:
@@ -80,14 +80,15 @@ def main() -> None:
         found = measure(context, files)
         costs = {
             name: {
+                "precision": "fp32" if name.startswith("static") else PRECISION,
                 "latency_ms": found[name].latency_ms,
                 "upper_ms": found[name].upper_ms,
                 "size_bytes": path.stat().st_size,
             }
             for name, path in files.items()
         }
-    about = {"benchmark": "rivals", "runtime": RUNTIME, "precision": PRECISION}
-    json.dump(about | {"costs": costs, "rows": rows}, sys.stdout, indent=1)
+    found_all = {"benchmark": "rivals", "runtime": RUNTIME, "costs": costs, "rows": rows}
+    json.dump(found_all, sys.stdout, indent=1)
 
 
 if __name__ == "__main__":

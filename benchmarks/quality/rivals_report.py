@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,9 @@ sys.path.append(str(Path(__file__).parents[1]))
 from families import FAMILIES, family_of
 
 ROW = "rivals"
+RECIPE = "joined"
+"""That all are trained by."""
+
 SCORES = {
     "mrr_at_10": "MRR@10",
     "sts_spearman": "STS-B",
@@ -43,13 +45,15 @@ class Judged:
         name: As `families.py` has it.
         steps: Of its own training.
         scores: By name, one of each seed.
-        latency_ms: In int8.
+        precision: Of its file.
+        latency_ms: Of its file.
         size_bytes: Of its file.
     """
 
     name: str
     steps: int
     scores: dict[str, list[float]]
+    precision: str
     latency_ms: float
     size_bytes: int
 
@@ -63,34 +67,55 @@ class Judged:
 
 
 def judged(found: Mapping[str, dict[str, Any]]) -> list[Judged]:
-    """All networks whose cost is known, the slowest first, less steps before more.
+    """All networks of a family, and the teacher, the slowest first, less steps before more.
 
     Args:
         found: Rows of the table.
+
+    Raises:
+        SystemExit: If two rows are of the same network, steps and seed, one lacks a score, or the
+            cost of a network is not known.
     """
     if ROW not in found:
         return []
     costs = found[ROW]["costs"]
     runs = [(0, found[ROW]["rows"])]
     runs += [(row["steps"], row["rows"]) for n, row in found.items() if n.startswith(f"{ROW}-")]
-    scores: dict[tuple[str, int], dict[int, dict[str, float]]] = defaultdict(dict)
+    scores: dict[tuple[str, int], dict[int, dict[str, float]]] = {}
     for steps, rows in runs:
         for row in rows:
-            after = 0 if row["recipe"] == "none" else steps
-            scores[row["network"], after][row.get("seed", 0)] = row
-    seeds = {key: [own[n] for n in sorted(own)] for key, own in scores.items()}
+            name, after = row["network"], 0 if row["recipe"] == "none" else steps
+            if row["recipe"] not in ("none", RECIPE):
+                continue
+            if name != "teacher" and family_of(name) is None:
+                continue
+            if lacking := [n for n in (*TASKS, *AGREEMENT) if n not in row]:
+                raise SystemExit(f"{name!r} of {ROW!r} was not judged by {', '.join(lacking)}")
+            if name not in costs:
+                raise SystemExit(f"rivals.py did not measure {name!r}: name it there, too")
+            own = scores.setdefault((name, after), {})
+            if after and row["seed"] in own:
+                raise SystemExit(f"two trainings of {name!r} with the seed {row['seed']}")
+            own[row.get("seed", 0)] = row
     networks = [
         Judged(
             name,
             steps,
-            {n: [row[n] for row in own] for n in SCORES if n in own[0]},
+            {n: [own[seed][n] for seed in sorted(own)] for n in SCORES if n in own[min(own)]},
+            costs[name]["precision"],
             costs[name]["latency_ms"],
             costs[name]["size_bytes"],
         )
-        for (name, steps), own in seeds.items()
-        if name in costs
+        for (name, steps), own in scores.items()
     ]
     return sorted(networks, key=lambda one: (-one.latency_ms, one.name, one.steps))
+
+
+def after_training(networks: list[Judged]) -> list[Judged]:
+    """Those that were trained for longest, all by as many steps, and what nobody trains."""
+    most = max(one.steps for one in networks)
+    static = [one for one in networks if family_of(one.name) == "static"]
+    return [one for one in networks if one.steps == most and family_of(one.name)] + static
 
 
 def cell(values: list[float]) -> str:
@@ -113,7 +138,7 @@ def every_network(networks: list[Judged]) -> list[str]:
     whole = next(one.latency_ms for one in networks if one.name == "teacher")
     for one in networks:
         cells = [
-            shown(one.name),
+            shown(one.name) + (f", {one.precision}" if one.precision != "int8" else ""),
             f"{one.latency_ms / whole:.1%}",
             f"{one.latency_ms:.2f}",
             f"{one.size_bytes / 1e6:.1f}",
@@ -129,13 +154,13 @@ def every_network(networks: list[Judged]) -> list[str]:
 def best_within(networks: list[Judged]) -> list[str]:
     """Of each family the best within a share of the teacher's latency, as Markdown."""
     whole = next(one.latency_ms for one in networks if one.name == "teacher")
-    others = [one for one in networks if one.name != "teacher"]
-    lines = ["", "| within | by | " + " | ".join(FAMILIES) + " |", "|---|---|" + "---|" * 4]
+    families = list(FAMILIES.values())
+    lines = ["| within | by | " + " | ".join(families) + " |", "|---|---|" + "---|" * len(families)]
     for share in SHARES:
-        fits = [one for one in others if one.latency_ms <= whole / share]
+        fits = [one for one in after_training(networks) if one.latency_ms <= whole / share]
         for mean, names in MEANS.items():
             cells = []
-            for family in FAMILIES:
+            for family in families:
                 own = [one for one in fits if family_of(one.name) == family]
                 best = max(own, key=lambda one: np.mean(one.mean(names)), default=None)
                 cells.append(
@@ -146,20 +171,19 @@ def best_within(networks: list[Judged]) -> list[str]:
 
 
 def draw(networks: list[Judged], path: Path) -> None:
-    """Both means over latency and size; of each network the one with most steps."""
-    last = {one.name: one for one in networks}
-    others = [one for name, one in last.items() if name != "teacher"]
+    """Both means over latency and size, after the training."""
+    teacher = next(one for one in networks if one.name == "teacher")
+    trained = sorted(after_training(networks), key=lambda one: one.latency_ms)
     figure, panels = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained", sharey="row")
     for (mean, names), row in zip(MEANS.items(), panels, strict=True):
-        for panel, (label, scale) in zip(row, (("ms", 1.0), ("MB", 1e6)), strict=True):
-            for family in FAMILIES:
-                own = [o for o in others if family_of(o.name) == family]
-                xs = [(o.latency_ms if label == "ms" else o.size_bytes) / scale for o in own]
-                ys = [np.mean(o.mean(names)) for o in own]
-                order = np.argsort(xs)
-                panel.plot(np.array(xs)[order], np.array(ys)[order], "o-", label=family, ms=4)
-            teacher = np.mean(last["teacher"].mean(names))
-            panel.axhline(teacher, color="grey", lw=0.8, label="teacher")
+        for panel, label in zip(row, ("ms", "MB"), strict=True):
+            for family in FAMILIES.values():
+                own = [one for one in trained if family_of(one.name) == family]
+                xs = [one.latency_ms if label == "ms" else one.size_bytes / 1e6 for one in own]
+                ys = [np.mean(one.mean(names)) for one in own]
+                precisions = {one.precision for one in own} or {"int8"}
+                panel.plot(xs, ys, "o-", label=f"{family}, {'/'.join(precisions)}", ms=4)
+            panel.axhline(np.mean(teacher.mean(names)), color="grey", lw=0.8, label="teacher")
             panel.set(xlabel=label, ylabel=mean, xscale="log")
     panels[0][0].legend()
     figure.savefig(path, metadata={"Date": None})
@@ -172,11 +196,14 @@ def rivals(found: Mapping[str, dict[str, Any]], document: Path) -> list[str]:
     Args:
         found: Rows of the table.
         document: Whose folder of pictures it goes into.
+
+    Raises:
+        SystemExit: See `judged`.
     """
     networks = judged(found)
     if not networks:
         return []
     path = document.with_suffix("") / f"{ROW}.svg"
     draw(networks, path)
-    picture = ["", f"![{ROW}]({path.relative_to(document.parent)})"]
-    return [*every_network(networks), *best_within(networks), *picture]
+    picture = f"![{ROW}]({path.relative_to(document.parent)})"
+    return [*every_network(networks), "", *best_within(networks), "", picture]

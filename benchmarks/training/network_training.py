@@ -56,7 +56,7 @@ from nasc.tasks.squad import read_squad
 from nasc.teacher import Teacher, load_teacher
 
 sys.path.append(str(Path(__file__).parents[1]))
-from families import network_of
+from families import by_name, network_of
 from judging import Judging, add_judging_options
 
 BUCKET = 50
@@ -217,10 +217,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     args = parser.parse_args()
     teacher = load_teacher()
-    held = {
-        str(one.network.architecture).split(" @ ")[0]: one.network
-        for one in read_trained(args.start, teacher)
-    }
+    held = by_name(read_trained(args.start, teacher))
     names = args.networks or list(held)
     try:
         networks = {name: network_of(name, teacher, held) for name in names}

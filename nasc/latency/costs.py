@@ -195,7 +195,7 @@ class TableCosts:
         return value
 
     def measured_upper_ms(self, latency_ms: float, variant: Variant) -> float:
-        """What is held to a limit of a network that was measured itself, beside the tables.
+        """Upper end of a latency that was measured, not predicted: what is held to a limit.
 
         As far above as the bound of a repetition's bound lies above a measured value, see `upper`.
 

@@ -31,8 +31,9 @@ SEARCHED = (
     "the teacher"
 )
 UNTRAINED = (
-    f"{_COMPARED}, a pruned teacher, where one fits that is not far behind, and {_OTHERS}. chosen: "
-    "the one of them that agrees best with the teacher as it is, as nothing was to be trained"
+    f"{_COMPARED}, a pruned teacher, unless it is far behind what comes trained, and {_OTHERS}. "
+    "chosen: the one of them that agrees best with the teacher as it is, as nothing was to be "
+    "trained"
 )
 WHOLE = (
     "the full-size network fits the limits and nothing is truer: nothing was searched or trained; "

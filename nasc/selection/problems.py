@@ -79,7 +79,8 @@ def priced(
 Missed = Collection[tuple[str, str]]
 """Networks that were measured on the device and did not hold their limits with room for a
 repetition: architecture in its precision, and runtime. Of what comes trained they are not tried
-again; the limits are tighter then than what is predicted of the others."""
+again. Those of a search need no such list: the tightened limit is below what is predicted of
+them."""
 
 NONE_MISSED: Missed = frozenset()
 

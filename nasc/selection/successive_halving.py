@@ -3,14 +3,14 @@
 The loss of an untrained network says little about what training makes of it: wide and shallow ones
 learn the teacher's directions faster, narrow and deep ones rank texts more truly, and an error of
 the last block shows most before training, not after it. So there is a search for each kind of
-depth, for each hidden size alone and for the best without blocks of the teacher, by the predicted
-loss and as if all positions were equally sensitive. What these find and agrees best before training
-(its rankings are a better sign than its loss), the best pruned teacher, and the teacher narrowed to
-one hidden size are trained for a part of the budget, as in successive halving (Jamieson and
-Talwalkar, AISTATS 2016), and the one that agrees best goes on. Networks that come trained with nasc
-are compared as they are where nasc's own text judges, which is like theirs. Of another text they
-know less than a network that was trained on it for seconds (docs/quality.md): there they are
-trained as all others.
+depth and for the best without blocks of the teacher, by the predicted loss and, but for the deep
+ones, as if all positions were equally sensitive, and one for each hidden size alone. What these
+find and agrees best before training (its rankings are a better sign than its loss), the best pruned
+teacher, and the teacher narrowed to one hidden size are trained for a part of the budget, as in
+successive halving (Jamieson and Talwalkar, AISTATS 2016), and the one that agrees best goes on.
+Networks that come trained with nasc are compared as they are where nasc's own text judges, which is
+like theirs. Of another text they know less than a network that was trained on it for seconds
+(docs/quality.md): there they are trained as all others.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 One variant is measured first: int8 of the only runtime, or that in which the full-size network is
 fastest. Of every other one a few whole networks are (`nasc.selection.variant_probes`), which makes
 prices that no network of that variant is expected to be below. If even at those none comes near
-enough to the best of the first to be looked at more closely, the table is not needed. Where nothing
+enough to the best of the first to be looked at more closely, the table is not needed: by the kinds
+of depth, among which the best by predicted loss is. Where nothing
 is trained before the choice, it would have to be better than what comes trained with nasc, too.
 """
 
@@ -290,10 +291,14 @@ class _VariantProbe:
         return [n for n in networks if not_missed(n.network.architecture, [variant], self.missed)]
 
     def _fits(self, architecture: Architecture, costs: TableCosts) -> bool:
-        """Whether a network may meet the limits at some costs, and as it was probed itself."""
+        """Whether a network may meet the limits at some costs, and as it was probed itself.
+
+        With room for a repetition as the first variant's table has it.
+        """
         most_ms, own = self.limits.latency_ms, architecture.with_precision(self.variant.precision)
         took_ms = self.context.tables.probed_ms.get(self.variant, {}).get(own, 0.0)
-        if most_ms is not None and took_ms > most_ms:
+        first = self.context.tables.measure_costs([self.first])
+        if most_ms is not None and first.measured_upper_ms(took_ms, self.first) > most_ms:
             return False
         return self._is_within(architecture, costs)
 

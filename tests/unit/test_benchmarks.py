@@ -267,57 +267,90 @@ def test_rows_of_the_grid_show_what_they_find(
         assert sorted(cells)[-2:] == ["", "1.000 (1.000 to 1.000)"]
 
 
-def test_rivals_are_told_by_what_their_seeds_and_costs_come_to(
-    results: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A network that is over a limit is not the best within it."""
+@pytest.fixture
+def rivals_report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(BENCHMARKS / "quality")
-    report = loaded(BENCHMARKS / "quality" / "rivals_report.py")
+    return loaded(BENCHMARKS / "quality" / "rivals_report.py")
 
-    def row(network: str, score: float, **more: Any) -> dict[str, Any]:
-        return {
-            "network": network,
-            "recipe": "joined",
-            **dict.fromkeys(report.SCORES, score),
-            **more,
-        }
 
+def rival(network: str, score: float, **more: Any) -> dict[str, Any]:
+    """A row as `network_training.py` prints it."""
+    names = ("mrr_at_10", "sts_spearman", "sst-2", "ranking_ndcg", "similarity", "cosine")
+    return {"network": network, "recipe": "joined", **dict.fromkeys(names, score), **more}
+
+
+def rivals_found(*rows: dict[str, Any]) -> dict[str, Any]:
+    """A table of rows of trainings, with the costs of some networks."""
     costs = {"teacher": 8.0, "supernet: 16: M | 16: F": 3.9, "narrow 16": 4.1, "narrow 8": 2.5}
-    found = {
+    about = {"precision": "int8", "size_bytes": 9_000}
+    return {
         "rivals": {
-            "rows": [row("teacher", 1.0, recipe="none")],
-            "costs": {n: {"latency_ms": ms, "size_bytes": 9_000} for n, ms in costs.items()},
+            "rows": [rival("teacher", 1.0, recipe="none"), rival("static 9", 0.1, recipe="none")],
+            "costs": {name: {"latency_ms": ms, **about} for name, ms in costs.items()}
+            | {"static 9": {"latency_ms": 0.1, "precision": "fp32", "size_bytes": 9_000}},
         },
-        "rivals-a": {
-            "steps": 70,
-            "rows": [
-                row("narrow 8", 0.3, recipe="none"),
-                row("narrow 8", 0.5, seed=1),
-                row("narrow 8", 0.7, seed=0),
-                row("narrow 16", 0.9, seed=0),
-                row("unknown", 0.9, seed=0),
-            ],
-        },
-        "rivals-b": {"steps": 70, "rows": [row("supernet: 16: M | 16: F", 0.8, seed=0)]},
+        "rivals-a": {"steps": 70, "rows": list(rows)},
     }
-    networks = report.judged(found)
+
+
+def test_rivals_are_told_by_what_their_seeds_and_costs_come_to(
+    rivals_report: ModuleType, tmp_path: Path
+) -> None:
+    """A network that is over a limit is not the best within it; other recipes do not count."""
+    found = rivals_found(
+        rival("narrow 8", 0.3, recipe="none"),
+        rival("narrow 8", 0.5, seed=1),
+        rival("narrow 8", 0.7, seed=0),
+        rival("narrow 8", 0.1, seed=0, recipe="sentences"),
+        rival("narrow 16", 0.9, seed=0),
+        rival("16: M | 16: F", 0.9, seed=0),  # comes trained: not by so many steps
+        rival("supernet: 16: M | 16: F", 0.8, seed=0),
+    )
+    networks = rivals_report.judged(found)
     assert [(n.name, n.steps, n.seeds) for n in networks] == [
         ("teacher", 0, 1),
         ("narrow 16", 70, 1),
         ("supernet: 16: M | 16: F", 70, 1),
         ("narrow 8", 0, 1),
         ("narrow 8", 70, 2),
+        ("static 9", 0, 1),
     ]
     document = tmp_path / "quality.md"
     document.with_suffix("").mkdir()
-    lines = report.rivals(found, document)
+    lines = rivals_report.rivals(found, document)
     assert [line for line in lines if line.startswith("| narrow 8 | 31.2% | 2.50 | 0.0 | 70 | 2 |")]
-    half = next(line for line in lines if line.startswith("| 1/2 | mean of tasks |"))
-    ours, narrow = "0.800, `16: M \\| 16: F`", "0.600 ± 0.141, narrow 8"
-    assert half == f"| 1/2 | mean of tasks | {ours} | {narrow} |  |  |"
-    quarter = next(line for line in lines if line.startswith("| 1/4 | mean of tasks |"))
-    assert quarter == "| 1/4 | mean of tasks |  |  |  |  |"
+    ours, narrow, static = "0.800, `16: M \\| 16: F`", "0.600 ± 0.141, narrow 8", "0.100, static 9"
+    assert f"| 1/2 | mean of tasks | {ours} | {narrow} |  | {static} |" in lines
+    assert f"| 1/4 | mean of tasks |  |  |  | {static} |" in lines
     assert (document.with_suffix("") / "rivals.svg").stat().st_size > 1_000
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (rival("narrow 8", 0.7, seed=1), "two trainings of 'narrow 8' with the seed 1"),
+        (rival("narrow 9", 0.7, seed=1), "did not measure 'narrow 9'"),
+        ({"network": "narrow 8", "recipe": "joined", "seed": 2}, "not judged by mrr_at_10"),
+    ],
+)
+def test_rivals_that_cannot_be_told_are_refused(
+    rivals_report: ModuleType, row: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SystemExit, match=said):
+        rivals_report.judged(rivals_found(rival("narrow 8", 0.5, seed=1), row))
+
+
+def test_the_report_is_of_the_kept_table(
+    results: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What stands between the marks is what the table says."""
+    monkeypatch.syspath_prepend(BENCHMARKS / "quality")
+    report = loaded(BENCHMARKS / "quality" / "quality_report.py")
+    document = tmp_path / "quality.md"
+    document.write_text((ROOT / "docs" / "quality.md").read_text("utf-8"), "utf-8")
+    monkeypatch.setattr(sys, "argv", ["quality_report.py", "--document", str(document)])
+    report.main()
+    assert document.read_text("utf-8") == (ROOT / "docs" / "quality.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")

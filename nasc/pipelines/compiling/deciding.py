@@ -13,7 +13,6 @@ from nasc.pipelines.compiling.choosing import reachable
 from nasc.pipelines.compiling.state import ChosenNetwork, Compilation, MeasuredNetwork, State
 from nasc.pipelines.limit_check import LimitCheck, MeasuredLimit, check_limits
 from nasc.pipelines.result import Attempt
-from nasc.selection.problems import NONE_MISSED
 
 MAX_ATTEMPTS = 12
 """Measurements of networks on the device before giving up; a network may take several."""
@@ -157,6 +156,7 @@ def check_parity(
         else a
         for a in state.attempts
     )
+    is_met = {(a.architecture, a.runtime): a.met for a in attempts}  # as it was measured last
     return None, dataclasses.replace(
         state,
         limits=limits,
@@ -164,5 +164,5 @@ def check_parity(
         variants=reachable(compilation, limits, allowed) or allowed,
         attempts=attempts,
         fallback=None,
-        missed=NONE_MISSED,
+        missed={one for one in state.missed if not is_met.get(one, False)},
     )

@@ -33,6 +33,7 @@ from nasc.utils.progress import Silent
 MINILM_KEPT = PRESETS["minilm-l6"].kept_block
 FP32 = Variant("onnxruntime", "fp32")
 LONG, SHORT = Block(128, ("mha", "ffn")), Block(128, ("ffn",))
+NARROW = Block(64, ("mha",))
 
 
 def problem(*positions: tuple[Block, ...]) -> Problem:
@@ -86,7 +87,7 @@ def test_a_kind_that_shrinking_left_no_block_of_is_no_kind() -> None:
 
 def test_networks_compete_by_the_sensitivity_of_positions_and_without_it() -> None:
     scores = Scores(
-        *(None, ((LONG, SHORT),) * 2, (np.array([0.1, 0.2]),) * 2),  # type: ignore[arg-type]
+        *(None, ((LONG, SHORT, NARROW),) * 2, (np.array([0.1, 0.2, 0.5]),) * 2),  # type: ignore[arg-type]
         *((1.0, 3.0), {"fp32": 0.0}, 1),
     )
     costs: Any = SimpleNamespace(metrics=("latency_ms",))
@@ -101,11 +102,13 @@ def test_networks_compete_by_the_sensitivity_of_positions_and_without_it() -> No
     )
     found = searches(context, Limits(), [FP32])
     assert [[s.loss.tolist() for s in one.positions] for one in found] == [
-        [pytest.approx([0.1, 0.2]), pytest.approx([0.3, 0.6])],
-        [[pytest.approx(0.2)], [pytest.approx(0.6)]],
-        [pytest.approx([0.2, 0.4]), pytest.approx([0.2, 0.4])],
-        [[pytest.approx(0.4)], [pytest.approx(0.4)]],
+        [pytest.approx([0.1, 0.2, 0.5]), pytest.approx([0.3, 0.6, 1.5])],
+        [pytest.approx([0.2, 0.5]), pytest.approx([0.6, 1.5])],
+        [pytest.approx([0.2, 0.4, 1.0]), pytest.approx([0.2, 0.4, 1.0])],
+        [pytest.approx([0.4, 1.0]), pytest.approx([0.4, 1.0])],
         [[pytest.approx(0.1)], [pytest.approx(0.3)]],
+        [[pytest.approx(0.5)], [pytest.approx(1.5)]],  # of one hidden size: once
+        [pytest.approx([0.1, 0.2]), pytest.approx([0.3, 0.6])],
     ]
 
 

@@ -27,7 +27,7 @@ from nasc.latency.table_paths import tables_folder
 from nasc.selection import variant_probes
 from nasc.selection import variants as module
 from nasc.selection.problems import at_equal_quality, check_feasible, priced, whole_teacher
-from nasc.selection.successive_halving import depth_searches
+from nasc.selection.successive_halving import searches
 from nasc.selection.variant_probes import REST, emptiest_and_fullest, priced_or_probed, slowed
 from nasc.selection.variants import NEAR, first_variant, promising_variants
 from nasc.solver.problem import Limits, Problem
@@ -402,7 +402,7 @@ def test_what_is_left_out_would_not_have_been_looked_at(
             continue
         if promising_variants(context, limits, BOTH) == [INT8]:
             left_out += 1
-            for kind in depth_searches(context, limits, [INT8]):
+            for kind in searches(context, limits, [INT8]):
                 wide = dataclasses.replace(kind, variants={FP32: 0.0, INT8: 0.003}, costs=both)
                 assert nearest(wide) == nearest(kind)
     assert left_out > 0
