@@ -4,8 +4,9 @@ What `far_end.py` found stands in the same table, as rows ``far-NAME``.
 What `distill_recipes.py` and `supernet_recipes.py --networks` printed counts too, as rows
 ``distill-NAME`` and ``supernets-NAME`` of the same table (`results.py`), what ``nasc audit
 --json`` did as ``audit``, and `network_training.py` and `rivals.py` as ``rivals-NAME`` and
-``rivals``. Pictures go into the folder beside the document that has its name. What
-stands between two marks of the document is replaced; the words around it are written by hand.
+``rivals``, `trained_shares.py` as ``shares-NAME``. Pictures go into the folder beside the document
+that has its name. What stands between two marks of the document is replaced; the words around it
+are written by hand.
 
     python benchmarks/quality/quality_report.py
 """
@@ -25,6 +26,7 @@ from quality_grid import FRACTIONS, ROWS, SYSTEMS, TASKS
 from quality_parts import PARTS
 from results import TABLE, Results
 from rivals_report import rivals
+from trained_shares import shown as trained_shares
 
 from nasc.evaluation.bootstrap import Estimate, mean_with_interval
 from nasc.evaluation.retrieval import CUTOFF, reciprocal_ranks
@@ -314,6 +316,7 @@ def main() -> None:
         ("audit", audits(found)),
         ("far end", far_end(found)),
         ("rivals", rivals(found, arguments.document)),
+        ("trained shares", trained_shares(found)),
     ):
         text = replaced(text, name, lines)
     arguments.document.write_text(text, encoding="utf-8")

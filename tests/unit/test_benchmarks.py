@@ -340,6 +340,37 @@ def test_rivals_that_cannot_be_told_are_refused(
         rivals_report.judged(rivals_found(rival("narrow 8", 0.5, seed=1), row))
 
 
+def share(network: str, of_the_teacher: float) -> dict[str, Any]:
+    """A row as `trained_shares.py` prints it."""
+    return {"network": network, "steps": 7, "share": of_the_teacher, "loss": 0.3, "least_loss": 0.1}
+
+
+def test_shares_of_several_processors_stand_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest first; files with other networks are not mixed."""
+    monkeypatch.syspath_prepend(BENCHMARKS / "quality")
+    shares = loaded(BENCHMARKS / "quality" / "trained_shares.py")
+    small, large = share("8: M", 0.125), share("16: M | 8: F", 0.5)
+    found = {
+        "audit": {},
+        "shares-a": {"processor": "A", "teacher_ms": 8.0, "rows": [small, large]},
+        "shares-b": {
+            "processor": "B",
+            "teacher_ms": 2.0,
+            "rows": [share("16: M | 8: F", 0.4), small],
+        },
+    }
+    assert shares.shown({"audit": {}}) == []
+    head, _, *rows = shares.shown(found)
+    assert head == "| network | steps | A, teacher 8.0 ms | B, teacher 2.0 ms |"
+    assert rows == [
+        "| `16: M \\| 8: F` | 7 | 50.0% (+0.200) | 40.0% (+0.200) |",
+        "| `8: M` | 7 | 12.5% (+0.200) | 12.5% (+0.200) |",
+    ]
+    found["shares-b"]["rows"].pop()
+    with pytest.raises(SystemExit, match="differ in '8: M'"):
+        shares.shown(found)
+
+
 def test_the_report_is_of_the_kept_table(
     results: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
