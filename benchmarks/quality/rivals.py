@@ -41,7 +41,7 @@ STATIC_SIZES = (256, 64)
 
 
 def main() -> None:
-    """Write, judge what is static, measure all in turn, print JSON."""
+    """Write, measure all in turn, judge what nobody trains, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", required=True)
     parser.add_argument("--cache", type=Path, help="default: the user's")
@@ -57,10 +57,6 @@ def main() -> None:
     except UsageError as error:
         parser.error(str(error))
     networks["teacher"] = teacher_network(teacher, context.whole_space.teacher)
-    judging = Judging(teacher, args)
-    rows: list[dict[str, Any]] = [
-        {"network": "teacher", "recipe": "none", **judging.network(networks["teacher"])}
-    ]
     with tempfile.TemporaryDirectory() as folder:
         files = {}
         for number, (name, network) in enumerate(networks.items()):
@@ -68,25 +64,30 @@ def main() -> None:
             emit(network.with_precision(PRECISION), files[name])
         ids = kept_tokens(teacher)
         vectors = token_vectors(teacher, ids)
-        for size in STATIC_SIZES:
-            name = f"static {size}"
+        static = {f"static {size}": size for size in STATIC_SIZES}
+        for name, size in static.items():
             files[name] = Path(folder) / f"static-{size}.onnx"
             table = static_table(teacher, ids, vectors, size)
             write_static(table, files[name], teacher.geometry.max_positions)
-            encoder = Encoder(
-                files[name], teacher.tokenizer, max_length=teacher.max_length, batch_size=1
-            )
-            rows.append({"network": name, "recipe": "none", **judging(encoder.encode)})
         found = measure(context, files)
         costs = {
             name: {
-                "precision": "fp32" if name.startswith("static") else PRECISION,
+                "precision": "fp32" if name in static else PRECISION,
                 "latency_ms": found[name].latency_ms,
                 "upper_ms": found[name].upper_ms,
                 "size_bytes": path.stat().st_size,
             }
             for name, path in files.items()
         }
+        judging = Judging(teacher, args)
+        rows: list[dict[str, Any]] = [
+            {"network": "teacher", "recipe": "none", **judging.network(networks["teacher"])}
+        ]
+        for name in static:
+            encoder = Encoder(
+                files[name], teacher.tokenizer, max_length=teacher.max_length, batch_size=1
+            )
+            rows.append({"network": name, "recipe": "none", **judging(encoder.encode)})
     found_all = {"benchmark": "rivals", "runtime": RUNTIME, "costs": costs, "rows": rows}
     json.dump(found_all, sys.stdout, indent=1)
 
